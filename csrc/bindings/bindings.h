@@ -1,0 +1,13 @@
+// One register function a bound class; module.cpp calls them all.
+#pragma once
+#include <pybind11/pybind11.h>
+
+namespace pyruntime::bindings {
+
+void register_errors(pybind11::module_& m);
+void register_gguf(pybind11::module_& m);
+void register_kernels(pybind11::module_& m);
+void register_engine(pybind11::module_& m);
+void register_sampler(pybind11::module_& m);
+
+}  // namespace pyruntime::bindings
