@@ -1,0 +1,162 @@
+// _core.GGUF: a model file as Python values and NumPy arrays.
+#include "gguf/gguf.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "bindings.h"
+#include "formats/formats.h"
+#include "gguf/text.h"
+
+namespace py = pybind11;
+
+namespace pyruntime::bindings {
+
+namespace {
+
+using gguf::File;
+using gguf::TensorInfo;
+
+constexpr size_t kChunk = size_t{1} << 20;  // of raw bytes, so that dequantizing holds little besides its result
+
+// Paths are bytes to the system: os.fsencode and os.fsdecode keep those that are not valid text.
+std::string encode_path(const py::object& path) {
+    return py::module_::import("os").attr("fsencode")(path).cast<std::string>();
+}
+
+py::object decode_path(const std::string& path) { return py::module_::import("os").attr("fsdecode")(py::bytes(path)); }
+
+py::object to_python(const gguf::Value& value) {
+    return std::visit(
+        [](const auto& v) -> py::object {
+            using T = std::decay_t<decltype(v)>;
+            if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
+                          std::is_same_v<T, std::vector<std::string>>) {
+                return py::cast(v);
+            } else {
+                py::array_t<typename T::value_type> array(static_cast<py::ssize_t>(v.size()));
+                std::copy(v.begin(), v.end(), array.mutable_data());
+                return std::move(array);
+            }
+        },
+        value);
+}
+
+// Made on first use and kept in the instance's __dict__, as functools.cached_property does.
+py::object metadata(const py::object& self) {
+    const py::dict cache = self.attr("__dict__");
+    if (!cache.contains("_metadata")) {
+        py::dict dict;
+        for (const gguf::Entry& entry : self.cast<const File&>().metadata())
+            dict[py::cast(entry.key)] = to_python(entry.value);
+        cache["_metadata"] = dict;
+    }
+    return cache["_metadata"];
+}
+
+py::list tensors(const py::object& self) {
+    py::list list;
+    for (const TensorInfo& t : self.cast<const File&>().tensors())
+        list.append(py::cast(&t, py::return_value_policy::reference_internal, self));
+    return list;
+}
+
+py::tuple shape_of(const TensorInfo& t) {
+    py::tuple shape(t.dims.size());
+    for (size_t i = 0; i < t.dims.size(); ++i) shape[i] = t.dims[t.dims.size() - 1 - i];
+    return shape;
+}
+
+py::array_t<uint8_t> read(const File& file, const std::string& name) {
+    const TensorInfo& t = file.tensor(name);
+    py::array_t<uint8_t> bytes(static_cast<py::ssize_t>(t.n_bytes));
+    uint8_t* dst = bytes.mutable_data();
+    py::gil_scoped_release release;
+    file.read(t, 0, dst, static_cast<size_t>(t.n_bytes));
+    return bytes;
+}
+
+py::array_t<float> dequantize(const File& file, const std::string& name) {
+    const TensorInfo& t = file.tensor(name);
+    const formats::TypeInfo& type = *formats::find_type(t.type);
+    if (!type.supported) {
+        throw UnsupportedError(gguf::printable(file.paths()[t.part]) + ": tensor " + gguf::quoted(t.name) + " is " +
+                               type.name + ", which this version cannot dequantize");
+    }
+    py::array_t<float> values(std::vector<py::ssize_t>(t.dims.rbegin(), t.dims.rend()));
+    float* dst = values.mutable_data();
+    py::gil_scoped_release release;
+    const size_t chunk = kChunk / type.n_bytes * type.n_bytes;  // whole blocks
+    std::vector<uint8_t> raw(static_cast<size_t>(std::min<uint64_t>(chunk, t.n_bytes)));
+    for (uint64_t at = 0; at < t.n_bytes; at += raw.size()) {
+        const size_t n_bytes = static_cast<size_t>(std::min<uint64_t>(raw.size(), t.n_bytes - at));
+        const size_t n = n_bytes / type.n_bytes * type.n_block;
+        file.read(t, at, raw.data(), n_bytes);
+        formats::dequantize(t.type, raw.data(), n, dst);
+        dst += n;
+    }
+    return values;
+}
+
+}  // namespace
+
+void register_gguf(py::module_& m) {
+    py::class_<TensorInfo>(m, "TensorInfo", "A row of the tensor table of a GGUF file.")
+        .def_readonly("name", &TensorInfo::name)
+        .def_readonly("type", &TensorInfo::type, "The id of the type in the file.")
+        .def_property_readonly(
+            "type_name", [](const TensorInfo& t) { return formats::find_type(t.type)->name; },
+            "The name that gguf.GGMLQuantizationType gives the type, for example Q4_0.")
+        .def_property_readonly("shape", &shape_of, "In NumPy's order: the row length is last.")
+        .def_readonly("offset", &TensorInfo::offset, "Of its data, from the start of the file that holds it.")
+        .def_readonly("n_bytes", &TensorInfo::n_bytes)
+        .def("__repr__", [](const TensorInfo& t) {
+            return py::str("TensorInfo(name={!r}, type_name={!r}, shape={!r}, offset={}, n_bytes={})")
+                .format(t.name, formats::find_type(t.type)->name, shape_of(t), t.offset, t.n_bytes);
+        });
+
+    py::class_<File, std::shared_ptr<File>>(
+        m, "GGUF", py::dynamic_attr(),
+        "A GGUF model file, version 2 or 3, or the first part of a split one.\n\n"
+        "The header is checked against the file while it is opened; all methods "
+        "raise GGUFError, which names\nthe file, the field and the byte. Thread-safe.")
+        .def(py::init([](const py::object& path) {
+                 const std::string encoded = encode_path(path);
+                 py::gil_scoped_release release;
+                 return std::make_shared<File>(encoded);
+             }),
+             py::arg("path"))
+        .def_property_readonly("path", [](const File& f) { return decode_path(f.path()); })
+        .def_property_readonly(
+            "paths",
+            [](const File& f) {
+                py::list list;
+                for (const std::string& path : f.paths()) list.append(decode_path(path));
+                return list;
+            },
+            "The files of the model: one, or all parts of a split one.")
+        .def_property_readonly("version", &File::version)
+        .def_property_readonly("alignment", &File::alignment, "Bytes that the data of each tensor is aligned to.")
+        .def_property_readonly("file_bytes", &File::file_bytes, "Of all parts together.")
+        .def_property_readonly("metadata", &metadata,
+                               "A dict in the order of the file: int, float, bool and str, NumPy arrays of the "
+                               "stored dtype, lists of str.")
+        .def_property_readonly("tensors", &tensors, "A list of TensorInfo, in the order of the file.")
+        .def("read", &read, py::arg("name"), "The bytes of a tensor as they are stored: uint8, shape (n_bytes,).")
+        .def("dequantize", &dequantize, py::arg("name"),
+             "The values of a tensor: float32, of its shape. UnsupportedError if its type is not supported.")
+        .def("close", &File::close, "Closes the files; metadata and tensor table stay.")
+        .def("__enter__", [](const py::object& self) { return self; })
+        .def("__exit__", [](File& f, const py::args&) { f.close(); })
+        .def("__repr__", [](const File& f) {
+            return py::str("GGUF({!r}, {} tensors)").format(decode_path(f.path()), f.tensors().size());
+        });
+}
+
+}  // namespace pyruntime::bindings

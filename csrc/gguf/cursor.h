@@ -1,0 +1,61 @@
+// Goes through the header of a file from front to back. Nothing is taken, and nothing allocated, before the file has
+// been found to hold it.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <type_traits>
+
+#include "gguf/os_file.h"
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "GGUF is read as little-endian memory: a big-endian machine needs byte swaps in Cursor::take and take_array"
+#endif
+
+namespace pyruntime::gguf {
+
+// Ten times the header of a 260k vocabulary with merges. It bounds what a hostile file can make us allocate: at most
+// four bytes for each byte of header (a std::string of 32 bytes for an empty string of 8).
+constexpr uint64_t kMaxHeaderBytes = uint64_t{256} << 20;
+
+class Cursor {
+  public:
+    explicit Cursor(const OsFile& file);
+
+    // What the bytes that follow belong to, for messages.
+    void enter(std::string field) { field_ = std::move(field); }
+
+    uint64_t at() const { return at_; }
+    uint64_t left() const { return end_ - at_; }
+
+    template <typename T>
+    T take() {
+        static_assert(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>);  // a bool may only be made of 0 or 1
+        T value;
+        take_bytes(&value, sizeof(T));
+        return value;
+    }
+    void take_bytes(void* dst, uint64_t n);
+    std::string take_string(uint64_t max_bytes = kMaxHeaderBytes);  // length and bytes, valid UTF-8
+
+    // A count, refused if that many items of at least `min_bytes` each cannot follow.
+    uint64_t take_count(uint64_t min_bytes, const char* items);
+    void check_fits(uint64_t count, uint64_t min_bytes, const char* items, uint64_t at) const;
+
+    [[noreturn]] void fail(uint64_t at, const std::string& problem) const;
+
+  private:
+    void refill();
+
+    const OsFile& file_;
+    std::string field_;
+    uint64_t at_ = 0;
+    uint64_t end_;                    // of the file, or of what a header may take
+    std::unique_ptr<char[]> buffer_;  // bytes [at_, at_ + n_ready_) of the file, from buffer_ + next_
+    size_t capacity_;
+    size_t next_ = 0;
+    size_t n_ready_ = 0;
+};
+
+}  // namespace pyruntime::gguf

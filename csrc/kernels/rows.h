@@ -1,0 +1,78 @@
+// Kernels over one row or one token: rms_norm, add, rope, the KV store, the finiteness of logits.
+#pragma once
+
+namespace pyruntime {
+namespace {
+
+inline void rms_norm(const float* x, const float* w, float eps, int64_t n, float* y) {
+    const int64_t whole = n / kLanes * kLanes;
+    const int rest = int(n - whole);
+    f32x16 squares = set1(0);
+    for (int64_t i = 0; i < whole; i += kLanes) squares = fma(load(x + i), load(x + i), squares);
+    if (rest) squares = fma(load_partial(x + whole, rest), load_partial(x + whole, rest), squares);
+    const float r = 1.0f / sqrt_scalar(sum16(squares) / float(n) + eps);
+    for (int64_t i = 0; i < whole; i += kLanes) store(y + i, mul(mul(load(x + i), set1(r)), load(w + i)));
+    if (rest)
+        store_partial(y + whole, mul(mul(load_partial(x + whole, rest), set1(r)), load_partial(w + whole, rest)), rest);
+}
+
+inline void add_row(const float* a, const float* b, int64_t n, float* y) {
+    for (int64_t i = 0; i < n; i += kLanes) {
+        const int left = n - i < kLanes ? int(n - i) : kLanes;
+        store_partial(y + i, add(load_partial(a + i, left), load_partial(b + i, left)), left);
+    }
+}
+
+inline float fma_scalar(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+inline void rope(const RopeArgs& a) {
+    const int half = a.n_rot / 2;
+    const float *c = a.cos_sin, *s = a.cos_sin + half;
+    for (int h = 0; h < a.n_heads; h++) {
+        float* x = a.x + int64_t(h) * a.head_dim;
+        for (int i = 0; i < half; i++) {
+            float& first = a.neox ? x[i] : x[2 * i];
+            float& second = a.neox ? x[i + half] : x[2 * i + 1];
+            const float p = first, q = second;
+            first = fma_scalar(p, c[i], -(q * s[i]));
+            second = fma_scalar(p, s[i], q * c[i]);
+        }
+    }
+}
+
+inline void kv_store(const KVStoreArgs& a) {
+    const int value_stride = int(round_up(a.head_dim, kLanes));
+    for (int h = 0; h < a.n_kv_heads; h++) {
+        const float* k = a.k + int64_t(h) * a.head_dim;
+        const float* v = a.v + int64_t(h) * a.head_dim;
+        uint8_t* keys = a.page + a.key_offset + size_t(h) * a.key_head_bytes;
+        uint8_t* values = a.page + a.value_offset + size_t(h) * a.value_head_bytes;
+        const int64_t column = int64_t(a.slot / kLanes) * a.head_dim * kLanes + a.slot % kLanes;
+        for (int i = 0; i < a.head_dim; i += kLanes) {
+            const int left = a.head_dim - i < kLanes ? a.head_dim - i : kLanes;
+            const f32x16 kv = load_partial(k + i, left), vv = load_partial(v + i, left);
+            if (a.f16) {
+                uint16_t narrow[kLanes];
+                store_f16(narrow, kv);
+                for (int l = 0; l < left; l++) ((uint16_t*)keys)[column + int64_t(i + l) * kLanes] = narrow[l];
+                store_f16((uint16_t*)values + int64_t(a.slot) * value_stride + i, vv);
+            } else {
+                for (int l = 0; l < left; l++) ((float*)keys)[column + int64_t(i + l) * kLanes] = k[i + l];
+                store((float*)values + int64_t(a.slot) * value_stride + i, vv);
+            }
+        }
+    }
+}
+
+inline bool all_finite(const float* x, int64_t n) {
+    i32x16 largest = set1_i32(0);
+    const i32x16 magnitude = set1_i32(0x7fffffff);
+    for (int64_t i = 0; i < n; i += kLanes) {
+        const int left = n - i < kLanes ? int(n - i) : kLanes;
+        largest = max(largest, bit_and(bits(load_partial(x + i, left)), magnitude));
+    }
+    return max16(largest) < 0x7f800000;
+}
+
+}  // namespace
+}  // namespace pyruntime

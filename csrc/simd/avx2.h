@@ -1,0 +1,171 @@
+// AVX2 + FMA + F16C: every x86-64 laptop since 2015. A vector of 16 lanes is two ymm: lo holds lanes 0..7, hi 8..15.
+//   vpmaddubsw   pairs of unsigned * signed products, added with saturation to int16.
+// Nibbles: a pair is at most 2 * 15 * 127 = 3,810, and the eight pairs of a block (30,480) fit int16: one vpmaddwd a block widens.
+// Bytes: |w| * sign(x, w) is at most 2 * 128 * 127 = 32,512, which fits once: widened at each step.
+#pragma once
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+namespace pyruntime {
+namespace {
+
+constexpr int kMatmulTile = 4;     // 8 integer accumulators stay in registers; the float ones are touched once a block
+constexpr int kAttentionTile = 4;  // 8 ymm of sums
+
+struct f32x16 {
+    __m256 lo, hi;
+};
+struct i32x16 {
+    __m256i lo, hi;
+};
+struct mask16 {
+    __m256 lo, hi;  // all ones or all zeros in a lane
+};
+
+inline __m256i lane_numbers() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
+inline __m256i below(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lane_numbers()); }
+
+inline f32x16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline f32x16 load_partial(const float* p, int n) {
+    return {_mm256_maskload_ps(p, below(n)), _mm256_maskload_ps(p + 8, below(n - 8))};
+}
+inline void store(float* p, f32x16 a) {
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+inline void store_partial(float* p, f32x16 a, int n) {
+    _mm256_maskstore_ps(p, below(n), a.lo);
+    _mm256_maskstore_ps(p + 8, below(n - 8), a.hi);
+}
+inline f32x16 set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline f32x16 add(f32x16 a, f32x16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+inline f32x16 sub(f32x16 a, f32x16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+inline f32x16 mul(f32x16 a, f32x16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+inline f32x16 div(f32x16 a, f32x16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) {
+    return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+inline f32x16 max(f32x16 a, f32x16 b) {  // a > b ? a : b, by the manual
+    return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)};
+}
+
+inline f32x16 load_f16(const uint16_t* p) {
+    return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+inline __m256 widen_bf16(const uint16_t* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
+}
+inline f32x16 load_bf16(const uint16_t* p) { return {widen_bf16(p), widen_bf16(p + 8)}; }
+inline void store_f16(uint16_t* p, f32x16 a) {
+    _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm_storeu_si128((__m128i*)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+inline i32x16 set1_i32(int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+inline i32x16 bits(f32x16 a) { return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
+inline f32x16 from_bits(i32x16 a) { return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
+inline i32x16 add(i32x16 a, i32x16 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+inline i32x16 bit_and(i32x16 a, i32x16 b) { return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
+inline i32x16 max(i32x16 a, i32x16 b) { return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)}; }
+template <int kBits>
+inline i32x16 shift_left(i32x16 a) { return {_mm256_slli_epi32(a.lo, kBits), _mm256_slli_epi32(a.hi, kBits)}; }
+inline f32x16 to_float(i32x16 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+
+inline mask16 less(f32x16 a, f32x16 b) {
+    return {_mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ), _mm256_cmp_ps(a.hi, b.hi, _CMP_LT_OQ)};
+}
+inline mask16 lanes_between(int first, int last) {
+    return {_mm256_castsi256_ps(_mm256_andnot_si256(below(first), below(last))),
+            _mm256_castsi256_ps(_mm256_andnot_si256(below(first - 8), below(last - 8)))};
+}
+inline f32x16 select(mask16 m, f32x16 a, f32x16 b) {
+    return {_mm256_blendv_ps(b.lo, a.lo, m.lo), _mm256_blendv_ps(b.hi, a.hi, m.hi)};
+}
+
+inline float sum16(f32x16 v) {
+    const __m256 a = _mm256_add_ps(v.lo, v.hi);
+    const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+inline float max16(f32x16 v) {
+    const __m256 a = _mm256_max_ps(v.lo, v.hi);
+    const __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+inline int32_t max16(i32x16 v) {
+    const __m256i a = _mm256_max_epi32(v.lo, v.hi);
+    const __m128i b = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    const __m128i c = _mm_max_epi32(b, _mm_unpackhi_epi64(b, b));
+    return _mm_cvtsi128_si32(_mm_max_epi32(c, _mm_shuffle_epi32(c, 1)));
+}
+inline int32_t store_i8(int8_t* p, f32x16 a) {
+    const __m256i lo = _mm256_cvttps_epi32(a.lo), hi = _mm256_cvttps_epi32(a.hi);
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);  // packs works within 128-bit halves
+    _mm_storeu_si128((__m128i*)p, _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+    const __m256i s = _mm256_add_epi32(lo, hi);
+    const __m128i b = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+    const __m128i c = _mm_add_epi32(b, _mm_unpackhi_epi64(b, b));
+    return _mm_cvtsi128_si32(_mm_add_epi32(c, _mm_shuffle_epi32(c, 1)));
+}
+inline float sqrt_scalar(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+inline void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+
+using w8 = i32x16;
+inline w8 load_w8(const uint8_t* p) {
+    return {_mm256_loadu_si256((const __m256i*)p), _mm256_loadu_si256((const __m256i*)(p + 32))};
+}
+inline void store_w8(uint8_t* p, w8 a) {
+    _mm256_storeu_si256((__m256i*)p, a.lo);
+    _mm256_storeu_si256((__m256i*)(p + 32), a.hi);
+}
+inline w8 low_nibbles(w8 a) {
+    const __m256i low = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(a.lo, low), _mm256_and_si256(a.hi, low)};
+}
+inline w8 high_nibbles(w8 a) {
+    const __m256i low = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(_mm256_srli_epi16(a.lo, 4), low), _mm256_and_si256(_mm256_srli_epi16(a.hi, 4), low)};
+}
+inline __m256i broadcast4(const int8_t* x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, 4);
+    return _mm256_set1_epi32(four);
+}
+
+template <int kOffset>
+struct NibbleDot {
+    using Acc = i32x16;  // pairs in int16 until the end of the block
+    using Operand = w8;
+    static Operand prepare(w8 w) { return w; }
+    static Acc begin(int32_t) { return set1_i32(0); }
+    static Acc step(Acc s, Operand w, const int8_t* x) {
+        const __m256i v = broadcast4(x);
+        return {_mm256_add_epi16(s.lo, _mm256_maddubs_epi16(w.lo, v)), _mm256_add_epi16(s.hi, _mm256_maddubs_epi16(w.hi, v))};
+    }
+    static i32x16 end(Acc s, int32_t x_sum) {
+        const __m256i ones = _mm256_set1_epi16(1), start = _mm256_set1_epi32(-kOffset * x_sum);
+        return {_mm256_add_epi32(_mm256_madd_epi16(s.lo, ones), start), _mm256_add_epi32(_mm256_madd_epi16(s.hi, ones), start)};
+    }
+};
+
+struct ByteDot {
+    using Acc = i32x16;
+    struct Operand {
+        w8 w, magnitude;
+    };
+    static Operand prepare(w8 w) { return {w, {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}}; }  // |-128| is 128, unsigned
+    static Acc begin(int32_t) { return set1_i32(0); }
+    static Acc step(Acc s, const Operand& o, const int8_t* x) {
+        const __m256i v = broadcast4(x), ones = _mm256_set1_epi16(1);
+        const __m256i lo = _mm256_maddubs_epi16(o.magnitude.lo, _mm256_sign_epi8(v, o.w.lo));
+        const __m256i hi = _mm256_maddubs_epi16(o.magnitude.hi, _mm256_sign_epi8(v, o.w.hi));
+        return {_mm256_add_epi32(s.lo, _mm256_madd_epi16(lo, ones)), _mm256_add_epi32(s.hi, _mm256_madd_epi16(hi, ones))};
+    }
+    static i32x16 end(Acc s, int32_t) { return s; }
+};
+
+}  // namespace
+}  // namespace pyruntime

@@ -1,0 +1,114 @@
+// AVX-512 with VNNI (F, BW, VL, DQ): Intel since Ice Lake, AMD since Zen 4. One zmm is one vector of 16 lanes.
+//   vpdpbusd zmm   4 products of unsigned weights and signed activations into each int32 lane; latency 4, one or two a cycle.
+// The unsigned operand is the weight: a nibble as it is, a signed byte with its top bit flipped (w + 128). What that adds is taken
+// off in the start value of the sum (-offset * x_sum), which costs nothing per step.
+#pragma once
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+namespace pyruntime {
+namespace {
+
+constexpr int kMatmulTile = 12;    // 12 float + 12 int accumulators, one weight vector: 25 of 32 registers
+constexpr int kAttentionTile = 8;  // fma latency 4 at one or two a cycle wants 4 to 8 independent sums
+
+struct f32x16 {
+    __m512 v;
+};
+struct i32x16 {
+    __m512i v;
+};
+using mask16 = __mmask16;
+
+inline f32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline f32x16 load_partial(const float* p, int n) { return {_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p)}; }
+inline void store(float* p, f32x16 a) { _mm512_storeu_ps(p, a.v); }
+inline void store_partial(float* p, f32x16 a, int n) { _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), a.v); }
+inline f32x16 set1(float x) { return {_mm512_set1_ps(x)}; }
+inline f32x16 add(f32x16 a, f32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline f32x16 sub(f32x16 a, f32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline f32x16 mul(f32x16 a, f32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline f32x16 div(f32x16 a, f32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline f32x16 max(f32x16 a, f32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }  // a > b ? a : b, by the manual
+
+inline f32x16 load_f16(const uint16_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))}; }
+inline f32x16 load_bf16(const uint16_t* p) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16))};
+}
+inline void store_f16(uint16_t* p, f32x16 a) {
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+inline i32x16 set1_i32(int32_t x) { return {_mm512_set1_epi32(x)}; }
+inline i32x16 bits(f32x16 a) { return {_mm512_castps_si512(a.v)}; }
+inline f32x16 from_bits(i32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
+inline i32x16 add(i32x16 a, i32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+inline i32x16 bit_and(i32x16 a, i32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
+inline i32x16 max(i32x16 a, i32x16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
+template <int kBits>
+inline i32x16 shift_left(i32x16 a) { return {_mm512_slli_epi32(a.v, kBits)}; }
+inline f32x16 to_float(i32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+
+inline mask16 less(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }
+inline mask16 lanes_between(int first, int last) {
+    const auto below = [](int n) { return n <= 0 ? 0u : n >= 16 ? 0xffffu : (1u << n) - 1; };
+    return mask16(below(last) & ~below(first));
+}
+inline f32x16 select(mask16 m, f32x16 a, f32x16 b) { return {_mm512_mask_blend_ps(m, b.v, a.v)}; }
+
+inline float sum16(f32x16 v) {
+    const __m256 a = _mm256_add_ps(_mm512_castps512_ps256(v.v), _mm512_extractf32x8_ps(v.v, 1));
+    const __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
+}
+inline float max16(f32x16 v) {
+    const __m256 a = _mm256_max_ps(_mm512_castps512_ps256(v.v), _mm512_extractf32x8_ps(v.v, 1));
+    const __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 c = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+}
+inline int32_t max16(i32x16 v) { return _mm512_reduce_max_epi32(v.v); }
+inline int32_t store_i8(int8_t* p, f32x16 a) {
+    const __m512i i = _mm512_cvttps_epi32(a.v);
+    _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(i));
+    return _mm512_reduce_add_epi32(i);
+}
+inline float sqrt_scalar(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+inline void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+
+using w8 = i32x16;
+inline w8 load_w8(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void store_w8(uint8_t* p, w8 a) { _mm512_storeu_si512(p, a.v); }
+inline w8 low_nibbles(w8 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
+inline w8 high_nibbles(w8 a) { return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))}; }
+
+inline i32x16 dot_step(i32x16 s, w8 w, const int8_t* x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, 4);
+    return {_mm512_dpbusd_epi32(s.v, w.v, _mm512_set1_epi32(four))};
+}
+
+template <int kOffset>
+struct NibbleDot {
+    using Acc = i32x16;
+    using Operand = w8;
+    static Operand prepare(w8 w) { return w; }
+    static Acc begin(int32_t x_sum) { return set1_i32(-kOffset * x_sum); }
+    static Acc step(Acc s, Operand w, const int8_t* x) { return dot_step(s, w, x); }
+    static i32x16 end(Acc s, int32_t) { return s; }
+};
+
+struct ByteDot {
+    using Acc = i32x16;
+    using Operand = w8;
+    static Operand prepare(w8 w) { return {_mm512_xor_si512(w.v, _mm512_set1_epi8(char(0x80)))}; }
+    static Acc begin(int32_t x_sum) { return set1_i32(-128 * x_sum); }
+    static Acc step(Acc s, Operand w, const int8_t* x) { return dot_step(s, w, x); }
+    static i32x16 end(Acc s, int32_t) { return s; }
+};
+
+}  // namespace
+}  // namespace pyruntime
