@@ -192,7 +192,7 @@ uint32_t take_version(Cursor& cursor) {
     char magic[4];
     cursor.take_bytes(magic, sizeof(magic));
     if (std::memcmp(magic, "vers", 4) == 0)
-        cursor.fail(0, "looks like a Git LFS pointer, not the model itself; fetch it with git lfs pull");
+        cursor.fail(0, "a Git LFS pointer, not the model itself; fetch it with git lfs pull");
     if (std::memcmp(magic, "GGUF", 4) != 0)
         cursor.fail(0, "not a GGUF file: it starts with " + quoted({magic, sizeof(magic)}) + ", not \"GGUF\"");
 

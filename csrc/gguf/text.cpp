@@ -64,6 +64,7 @@ std::string printable(std::string_view s, size_t max_chars) {
         if (n != 0 && !is_unsafe(code)) {
             out += s.substr(0, n);
         } else {
+            if (n == 0) code = static_cast<uint8_t>(s[0]);
             char escape[8];
             std::snprintf(escape, sizeof(escape), code < 0x100 ? "\\x%02x" : "\\u%04x", static_cast<unsigned>(code));
             out += escape;
