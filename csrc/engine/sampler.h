@@ -8,6 +8,8 @@
 
 namespace pyruntime {
 
+struct KernelTable;
+
 struct SamplingParams {
     double temperature = 0.8;  // 0: greedy
     int64_t top_k = 40;        // 0: off
@@ -65,19 +67,16 @@ class Sampler {
     uint32_t stream() const { return stream_; }
 
   private:
-    struct Boundary {
-        uint32_t rank = 0;    // of the last logit kept
-        uint64_t before = 0;  // the weight of all candidates of a higher rank
-        double need = 0;      // the weight at which the prefix ends
-    };
-
     const float* adjust(const float* logits);
     void take_top_k(const float* x);
     void take_all(const float* x);
-    void truncate(float max);
-    Boundary nucleus();
+    void exponentiate(float max, float temperature);
+    void keep_nucleus();
+    template <class Keep>
+    void filter(Keep keep);
     int32_t draw(uint64_t position) const;
 
+    const KernelTable* kernels_;  // for exp, of the same bits on every instruction set
     int32_t n_vocab_;
     uint32_t stream_;
     uint64_t seed_;
