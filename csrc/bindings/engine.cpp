@@ -1,0 +1,162 @@
+// Engine and Sequence. Long calls release the GIL; Ctrl-C reaches a running step through a poll of Python's signals.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "bindings.h"
+#include "engine/engine.h"
+
+namespace py = pybind11;
+
+namespace pyruntime::bindings {
+
+namespace {
+
+using Ids = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+// True when a signal handler has raised (KeyboardInterrupt): the error stays set for the translator of Interrupted.
+bool signals_pending() {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
+// A sequence of an engine, which it keeps alive.
+class BoundSequence {
+  public:
+    BoundSequence(std::shared_ptr<Engine> engine, std::shared_ptr<Sequence> sequence)
+        : engine_(std::move(engine)), sequence_(std::move(sequence)) {}
+    ~BoundSequence() { close(); }
+    BoundSequence(BoundSequence&&) = default;
+
+    void close() {
+        const py::gil_scoped_release release;  // a running step holds the engine's mutex
+        sequence_.reset();
+    }
+    Sequence& get() const {
+        if (!sequence_) throw std::invalid_argument("this session is closed");
+        return *sequence_;
+    }
+    int64_t length() const { return sequence_ ? sequence_->length() : 0; }
+    BoundSequence fork() const {
+        Sequence& from = get();
+        const py::gil_scoped_release release;
+        return {engine_, engine_->fork(from)};
+    }
+    void rewind(int64_t length) const {
+        Sequence& sequence = get();
+        const py::gil_scoped_release release;
+        engine_->rewind(sequence, length);
+    }
+    const Engine* engine() const { return engine_.get(); }
+    std::shared_ptr<Sequence> share() const { return sequence_; }
+
+  private:
+    std::shared_ptr<Engine> engine_;
+    std::shared_ptr<Sequence> sequence_;
+};
+
+// The pieces of a call, with what keeps their memory alive while the GIL is released.
+struct Batch {
+    std::vector<Piece> pieces;
+    std::vector<Ids> ids;
+    std::vector<std::shared_ptr<Sequence>> sequences;
+
+    void add(const Engine& engine, const BoundSequence& sequence, Ids piece_ids, Want want) {
+        if (sequence.engine() != &engine) throw std::invalid_argument("a session of another model");
+        if (piece_ids.ndim() != 1) throw std::invalid_argument("token ids must be one-dimensional");
+        sequence.get();
+        sequences.push_back(sequence.share());
+        pieces.push_back({sequences.back().get(), piece_ids.data(), piece_ids.size(), want});
+        ids.push_back(std::move(piece_ids));
+    }
+};
+
+PlanSpec read_plan(const py::dict& plan) {
+    PlanSpec spec;
+    for (const py::handle h : plan["values"]) {
+        const auto [quantized, outputs, width] = h.cast<std::tuple<bool, bool, int64_t>>();
+        spec.values.push_back({quantized ? Kind::quantized : Kind::floats, outputs ? Rows::outputs : Rows::tokens, width});
+    }
+    for (const py::handle h : plan["steps"]) {
+        const auto t = h.cast<py::tuple>();
+        spec.steps.push_back({t[0].cast<std::string>(), t[1].cast<std::vector<int>>(), t[2].cast<std::vector<int>>(),
+                              t[3].cast<std::vector<std::string>>(), t[4].cast<std::map<std::string, double>>(),
+                              t[5].cast<std::string>()});
+    }
+    for (const py::handle h : plan["caches"]) {
+        const auto [n_kv_heads, head_dim] = h.cast<std::tuple<int, int>>();
+        spec.caches.push_back({n_kv_heads, head_dim});
+    }
+    spec.logits = plan["logits"].cast<int>();
+    return spec;
+}
+
+std::shared_ptr<Engine> load(const gguf::File& file, const std::vector<std::string>& weights, const py::dict& plan,
+                             int64_t context, int64_t max_tokens, int n_threads, bool kv_f16, size_t kv_max_bytes,
+                             const std::string& isa) {
+    if (n_threads < 1 || n_threads > 1024) throw std::invalid_argument("threads must be between 1 and 1024");
+    if (max_tokens < 1 || max_tokens > 65536) throw std::invalid_argument("max_tokens must be between 1 and 65536");
+    PlanSpec spec = read_plan(plan);
+    const EngineConfig config{context, max_tokens, n_threads, kv_f16, kv_max_bytes, isa};
+    const py::gil_scoped_release release;
+    return std::make_shared<Engine>(file, weights, std::move(spec), config, signals_pending);
+}
+
+using Logits = py::array_t<float, py::array::c_style>;
+
+Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, int>>& pieces, std::optional<Logits> out) {
+    Batch batch;
+    int64_t outputs = 0;
+    for (const auto& [sequence, ids, want] : pieces) {
+        if (want < 0 || want > 2) throw std::invalid_argument("want must be 0 (none), 1 (last) or 2 (all)");
+        batch.add(engine, *sequence, ids, Want(want));
+        outputs += batch.pieces.back().outputs();
+    }
+    Logits logits = out ? *out : Logits({outputs, engine.n_vocab()});
+    if (logits.ndim() != 2 || logits.shape(0) != outputs || logits.shape(1) != engine.n_vocab())
+        throw std::invalid_argument("out must be (" + std::to_string(outputs) + ", " + std::to_string(engine.n_vocab()) + ")");
+    float* data = logits.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        engine.step(batch.pieces, data, signals_pending);
+    }
+    return logits;
+}
+
+std::vector<int32_t> step_and_sample(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, Sampler*>>& pieces) {
+    Batch batch;
+    std::vector<Sampler*> samplers;
+    for (const auto& [sequence, ids, sampler] : pieces) {
+        batch.add(engine, *sequence, ids, Want::last);
+        samplers.push_back(sampler);
+    }
+    const py::gil_scoped_release release;
+    return engine.step_and_sample(std::move(batch.pieces), samplers, signals_pending);
+}
+
+}  // namespace
+
+void register_engine(py::module_& m) {
+    py::class_<BoundSequence>(m, "Sequence", "The KV cache of one sequence of tokens.")
+        .def("__len__", &BoundSequence::length)
+        .def("fork", &BoundSequence::fork, "Another sequence with the same tokens, sharing their pages.")
+        .def("rewind", &BoundSequence::rewind, py::arg("length"), "Forgets all but the first `length` tokens.")
+        .def("close", &BoundSequence::close, "Gives its pages back; the sequence cannot be used any more.");
+
+    py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine", "A loaded model: weights, plan, KV pages, threads.")
+        .def(py::init(&load), py::arg("file"), py::arg("weights"), py::arg("plan"), py::kw_only(), py::arg("context"),
+             py::arg("max_tokens"), py::arg("n_threads"), py::arg("kv_f16"), py::arg("kv_max_bytes"), py::arg("isa") = "")
+        .def("sequence", [](std::shared_ptr<Engine> e) { return BoundSequence(e, e->new_sequence()); })
+        .def("step", &step, py::arg("pieces"), py::arg("out").noconvert() = py::none(),
+             "pieces: [(Sequence, int32 ids, want)], want 0 none, 1 last, 2 all. Returns float32 (outputs, n_vocab).")
+        .def("step_and_sample", &step_and_sample, py::arg("pieces"),
+             "pieces: [(Sequence, int32 ids, Sampler | None)]. Returns the next id of each sequence, -1 without a sampler.")
+        .def("counters", &Engine::counters)
+        .def("items_by_thread", &Engine::items_by_thread)
+        .def_property_readonly("n_vocab", &Engine::n_vocab)
+        .def_property_readonly("isa", &Engine::isa)
+        .def_property_readonly("n_threads", [](const Engine& e) { return e.config().n_threads; })
+        .def_property_readonly("context", [](const Engine& e) { return e.config().context; })
+        .def_property_readonly("max_tokens", [](const Engine& e) { return e.config().max_tokens; });
+}
+
+}  // namespace pyruntime::bindings

@@ -1,0 +1,151 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "dispatch/isa.h"
+#include "errors.h"
+
+namespace pyruntime {
+
+Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, PlanSpec plan, const EngineConfig& config,
+               const Poll& poll)
+    : config_(config), kernels_(choose_isa(config.isa)), threads_(config.n_threads) {
+    // rope's argument reduction is exact below 2^20 quarter turns (docs/numerics.md)
+    if (config.context < 1 || config.context > (1 << 20))
+        throw std::invalid_argument("context must be between 1 and 1048576, not " + std::to_string(config.context));
+    weights_ = std::make_unique<Weights>(file, weights, threads_, poll);
+    pages_ = std::make_shared<PagePool>(plan.caches, config.kv_f16, config.kv_max_bytes);
+    if (plan.logits < 0 || size_t(plan.logits) >= plan.values.size()) throw Error("plan: no result");
+    n_vocab_ = plan.values[size_t(plan.logits)].width;
+    executor_ = std::make_unique<Executor>(std::move(plan), *weights_, *pages_, kernels_, threads_, config.max_tokens);
+    const auto n = size_t(config.max_tokens);
+    state_.ids.resize(n);
+    state_.positions.resize(n);
+    state_.piece_of.resize(n);
+    state_.output_rows.resize(n);
+    state_.pieces.reserve(n);
+}
+
+std::shared_ptr<Sequence> Engine::new_sequence() {
+    // The last owner of a sequence may be any thread, and its pages go back to a pool that steps use.
+    return {new Sequence(pages_), [this](Sequence* s) {
+                const std::lock_guard<std::mutex> lock(mutex_);
+                delete s;
+            }};
+}
+
+std::shared_ptr<Sequence> Engine::fork(const Sequence& sequence) {
+    std::shared_ptr<Sequence> copy;
+    {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::unique_ptr<Sequence> made = sequence.fork();
+        copy = {made.release(), [this](Sequence* s) {
+                    const std::lock_guard<std::mutex> inner(mutex_);
+                    delete s;
+                }};
+    }
+    return copy;
+}
+
+void Engine::rewind(Sequence& sequence, int64_t length) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (length < 0 || length > sequence.length())
+        throw std::invalid_argument("cannot rewind to " + std::to_string(length) + ": the sequence has " +
+                                    std::to_string(sequence.length()) + " tokens");
+    sequence.rewind(length);
+}
+
+void Engine::check(const std::vector<Piece>& pieces) const {
+    int64_t total = 0;
+    for (size_t i = 0; i < pieces.size(); i++) {
+        const Piece& p = pieces[i];
+        if (p.n < 1) throw std::invalid_argument("a step needs at least one token of each sequence");
+        for (size_t j = 0; j < i; j++)
+            if (pieces[j].sequence == p.sequence) throw std::invalid_argument("a sequence appears twice in a step");
+        for (int64_t t = 0; t < p.n; t++)
+            if (p.ids[t] < 0 || p.ids[t] >= n_vocab_)
+                throw std::invalid_argument("token id " + std::to_string(p.ids[t]) + " at index " + std::to_string(t) +
+                                            " is outside 0.." + std::to_string(n_vocab_ - 1));
+        if (p.sequence->length() + p.n > config_.context)
+            throw ContextError(std::to_string(p.sequence->length() + p.n) + " tokens do not fit the context of " +
+                               std::to_string(config_.context) + "; load the model with a larger context or shorten the text");
+        total += p.n;
+    }
+    if (total == 0 || total > config_.max_tokens)
+        throw std::invalid_argument("a step takes 1 to " + std::to_string(config_.max_tokens) + " tokens, not " +
+                                    std::to_string(total));
+}
+
+void Engine::run(const std::vector<Piece>& pieces, float* logits, const Poll& poll) {
+    check(pieces);
+    for (const Piece& p : pieces) p.sequence->reserve(p.n);
+    StepState& s = state_;
+    s.n_tokens = s.n_outputs = 0;
+    s.pieces.clear();
+    s.logits = logits;
+    for (const Piece& p : pieces) {
+        s.pieces.push_back({p.sequence->pages(), s.n_tokens, p.n, p.sequence->length()});
+        for (int64_t t = 0; t < p.n; t++) {
+            const auto row = size_t(s.n_tokens);
+            s.ids[row] = p.ids[t];
+            s.positions[row] = p.sequence->length() + t;
+            s.piece_of[row] = int32_t(s.pieces.size() - 1);
+            if (p.want == Want::all || (p.want == Want::last && t == p.n - 1))
+                s.output_rows[size_t(s.n_outputs++)] = s.n_tokens;
+            s.n_tokens++;
+        }
+    }
+    try {
+        executor_->run(s, poll);
+    } catch (...) {
+        for (const Piece& p : pieces) p.sequence->rewind(p.sequence->length());  // gives back the new pages
+        throw;
+    }
+    for (const Piece& p : pieces) p.sequence->advance(p.n);
+    steps_++;
+    tokens_ += s.n_tokens;
+    largest_step_ = std::max(largest_step_, s.n_tokens);
+    direct_steps_ += s.n_tokens <= kDirectTokens;
+}
+
+void Engine::step(const std::vector<Piece>& pieces, float* logits, const Poll& poll) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    run(pieces, logits, poll);
+}
+
+std::vector<int32_t> Engine::step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers,
+                                             const Poll& poll) {
+    if (samplers.size() != pieces.size()) throw std::invalid_argument("a step needs a sampler, or none, for each piece");
+    size_t n_sampled = 0;
+    for (size_t i = 0; i < pieces.size(); i++) {
+        pieces[i].want = samplers[i] ? Want::last : Want::none;
+        n_sampled += samplers[i] != nullptr;
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    sampled_logits_.resize(std::max(sampled_logits_.size(), n_sampled * size_t(n_vocab_)));
+    run(pieces, sampled_logits_.data(), poll);
+    std::vector<int32_t> ids(pieces.size(), -1);
+    const float* logits = sampled_logits_.data();
+    for (size_t i = 0; i < pieces.size(); i++) {
+        if (!samplers[i]) continue;
+        for (int64_t t = 0; t < pieces[i].n; t++) samplers[i]->accept(pieces[i].ids[t]);
+        ids[i] = samplers[i]->sample(logits, uint64_t(pieces[i].sequence->length()));
+        logits += n_vocab_;
+    }
+    return ids;
+}
+
+std::map<std::string, int64_t> Engine::counters() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {{"steps", steps_},
+            {"tokens", tokens_},
+            {"largest_step", largest_step_},
+            {"direct_steps", direct_steps_},
+            {"pages", int64_t(pages_->pages_in_use())},
+            {"page_bytes", int64_t(pages_->page_bytes())},
+            {"weight_bytes", int64_t(weights_->n_bytes())},
+            {"arena_bytes", int64_t(executor_->arena_bytes())}};
+}
+
+}  // namespace pyruntime

@@ -1,0 +1,77 @@
+// A loaded model: weights, plan, KV pages, threads. A step takes a batch of pieces, (sequence, tokens, whose logits); the sequences
+// advance only if the whole step succeeds.
+#pragma once
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/executor.h"
+#include "engine/kv_pages.h"
+#include "engine/sampler.h"
+
+namespace pyruntime {
+
+struct EngineConfig {
+    int64_t context;         // positions that a sequence may have
+    int64_t max_tokens;      // of a step
+    int n_threads;
+    bool kv_f16;
+    size_t kv_max_bytes;
+    std::string isa;         // empty: PYRUNTIME_ISA, else the best
+};
+
+enum class Want { none, last, all };  // positions of a piece whose logits are returned
+
+struct Piece {
+    Sequence* sequence;
+    const int32_t* ids;
+    int64_t n;
+    Want want;
+    int64_t outputs() const { return want == Want::all ? n : want == Want::last ? 1 : 0; }
+};
+
+class Engine {
+  public:
+    Engine(const gguf::File& file, const std::vector<std::string>& weights, PlanSpec plan, const EngineConfig& config,
+           const Poll& poll);
+
+    int64_t n_vocab() const { return n_vocab_; }
+    const EngineConfig& config() const { return config_; }
+    const char* isa() const { return kernels_.name; }
+
+    std::shared_ptr<Sequence> new_sequence();
+    std::shared_ptr<Sequence> fork(const Sequence& sequence);
+    void rewind(Sequence& sequence, int64_t length);
+
+    // logits: (sum of outputs, n_vocab) float32, the pieces in order. Throws std::invalid_argument for an id out of range, an
+    // empty piece, a sequence named twice or too many tokens; ContextError; MemoryLimitError; Interrupted; NumericsError.
+    // Steps of several threads queue.
+    void step(const std::vector<Piece>& pieces, float* logits, const Poll& poll);
+
+    // A step, then the next token of each piece that has a sampler (nullptr: none, and -1 is returned for it). The sampler accepts
+    // the ids of the piece first; the drawn id is accepted with the step that takes it.
+    std::vector<int32_t> step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers, const Poll& poll);
+
+    std::map<std::string, int64_t> counters() const;
+    std::vector<int64_t> items_by_thread() const { return executor_->items_by_thread(); }
+
+  private:
+    void check(const std::vector<Piece>& pieces) const;
+    void run(const std::vector<Piece>& pieces, float* logits, const Poll& poll);
+
+    EngineConfig config_;
+    const KernelTable& kernels_;
+    int64_t n_vocab_;
+    ThreadPool threads_;
+    std::unique_ptr<Weights> weights_;
+    std::shared_ptr<PagePool> pages_;
+    std::unique_ptr<Executor> executor_;
+    StepState state_;
+    std::vector<float> sampled_logits_;
+    mutable std::mutex mutex_;
+    int64_t steps_ = 0, tokens_ = 0, largest_step_ = 0, direct_steps_ = 0;
+};
+
+}  // namespace pyruntime

@@ -1,0 +1,50 @@
+// Runs a plan: every operation on every thread, with a barrier between operations that depend on each other's rows. All buffers
+// are laid out once in one arena; nothing is allocated on the way of a token.
+#pragma once
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "engine/plan.h"
+#include "engine/thread_pool.h"
+
+namespace pyruntime {
+
+class Executor {
+  public:
+    Executor(PlanSpec plan, const Weights& weights, const PagePool& pages, const KernelTable& kernels, ThreadPool& threads,
+             int64_t max_tokens);
+
+    // One step; s.logits holds s.n_outputs rows afterwards. Throws Interrupted if poll() asks to stop, and NumericsError if a
+    // logit is not finite. poll is asked by the calling thread at most every 20 ms.
+    void run(StepState& s, const Poll& poll);
+
+    size_t arena_bytes() const { return arena_bytes_; }
+    // Items that each thread has done since the beginning: which threads really worked.
+    std::vector<int64_t> items_by_thread() const;
+
+  private:
+    struct Step {
+        std::unique_ptr<Operation> operation;
+        bool barrier_after;
+    };
+    struct alignas(64) ThreadStats {
+        int64_t items = 0;
+    };
+    void lay_out(const std::vector<int>& phase_of_step);
+    void run_thread(StepState& s, const Poll& poll, int thread);
+
+    PlanSpec plan_;
+    ThreadPool& threads_;
+    const KernelTable& kernels_;
+    int64_t max_tokens_;
+    size_t arena_bytes_ = 0;
+    AlignedBytes arena_;
+    std::vector<size_t> offsets_;  // of each value in the arena
+    std::vector<Step> steps_;
+    std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // of each step
+    std::vector<ThreadStats> stats_;
+    SpinBarrier barrier_;
+};
+
+}  // namespace pyruntime

@@ -1,0 +1,77 @@
+// The KV cache: a pool of pages of 64 positions, counted by reference. A sequence is a list of pages; forking, rolling back and
+// sharing a prefix are list operations, and a page that is shared and partly filled is copied before it is written.
+//
+// A page holds all layers: for each cache (a layer), for each kv head, keys [4 groups][head_dim][16 positions], then for each kv
+// head values [64 positions][head_dim padded to 16]. Not thread-safe: the engine holds its mutex.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/memory.h"
+
+namespace pyruntime {
+
+struct CacheSpec {
+    int n_kv_heads, head_dim;
+};
+
+struct CacheLayout {
+    size_t key_offset, value_offset;            // of the first head, in a page
+    size_t key_head_bytes, value_head_bytes;
+};
+
+class PagePool {
+  public:
+    // Refuses (MemoryLimitError) to hold more than max_bytes.
+    PagePool(const std::vector<CacheSpec>& caches, bool f16, size_t max_bytes);
+
+    size_t page_bytes() const { return page_bytes_; }
+    size_t pages_in_use() const { return storage_.size() - free_.size(); }
+    bool f16() const { return f16_; }
+    const CacheLayout& layout(int cache) const { return layouts_[size_t(cache)]; }
+
+    uint8_t* acquire();              // one reference; contents finite but undefined
+    void share(uint8_t* page);       // one more
+    void release(uint8_t* page);     // one less; the last returns it to the pool
+    bool shared(const uint8_t* page) const;
+
+  private:
+    static constexpr size_t kHeader = 64;  // the reference count, on a cache line of its own in front of the page
+    static int64_t& references(const uint8_t* page) {
+        return *reinterpret_cast<int64_t*>(const_cast<uint8_t*>(page) - kHeader);
+    }
+
+    bool f16_;
+    size_t page_bytes_ = 0, max_bytes_;
+    std::vector<CacheLayout> layouts_;
+    std::vector<AlignedBytes> storage_;
+    std::vector<uint8_t*> free_;
+};
+
+class Sequence {
+  public:
+    explicit Sequence(std::shared_ptr<PagePool> pool) : pool_(std::move(pool)) {}
+    ~Sequence() { clear(); }
+    Sequence(const Sequence&) = delete;
+    Sequence& operator=(const Sequence&) = delete;
+
+    int64_t length() const { return length_; }
+    uint8_t* const* pages() const { return pages_.data(); }
+
+    // Makes the pages of the next n positions writable: allocates, and copies a shared page that is partly filled.
+    // If memory runs out nothing has changed.
+    void reserve(int64_t n);
+    void advance(int64_t n) { length_ += n; }
+    void rewind(int64_t length);  // to at most the present length
+    void clear() { rewind(0); }
+    std::unique_ptr<Sequence> fork() const;
+
+  private:
+    std::shared_ptr<PagePool> pool_;
+    std::vector<uint8_t*> pages_;
+    int64_t length_ = 0;
+};
+
+}  // namespace pyruntime

@@ -1,0 +1,111 @@
+// The plan: a flat list of steps on values, as the Python builder describes it (pyruntime/plan/builder.py), and as the executor
+// runs it, with kernels, weights and buffer offsets resolved once.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/kv_pages.h"
+#include "engine/weights.h"
+#include "kernels/table.h"
+
+namespace pyruntime {
+
+// A value has one row a token, or one row for each position whose logits are wanted.
+enum class Rows { tokens, outputs };
+// Float32 rows, or rows quantized for products with quantized weights.
+enum class Kind { floats, quantized };
+
+struct ValueSpec {
+    Kind kind;
+    Rows rows;
+    int64_t width;  // elements of a row
+};
+
+struct StepSpec {
+    std::string op;
+    std::vector<int> inputs, outputs;  // indices of values
+    std::vector<std::string> weights;
+    std::map<std::string, double> attributes;
+    std::string where;  // file:line that made it
+};
+
+struct PlanSpec {
+    std::vector<ValueSpec> values;
+    std::vector<StepSpec> steps;
+    std::vector<CacheSpec> caches;
+    int logits;  // the value that a step of the model returns; float rows of outputs, n_vocab wide
+};
+
+// A piece of a step as the operations see it.
+struct PieceState {
+    uint8_t* const* pages;
+    int64_t first_row, n_tokens, first_position;
+};
+
+// What changes from step to step. The vectors are allocated once, for max_tokens.
+struct StepState {
+    int64_t n_tokens = 0, n_outputs = 0;
+    std::vector<int32_t> ids;         // of each token row
+    std::vector<int64_t> positions;   // in its sequence
+    std::vector<int32_t> piece_of;    // index of its piece
+    std::vector<int64_t> output_rows; // token row of each output row
+    std::vector<PieceState> pieces;
+    float* logits = nullptr;
+    std::atomic<bool> cancelled{false};
+
+    int64_t rows(Rows r) const { return r == Rows::tokens ? n_tokens : n_outputs; }
+};
+
+// Where a value lies: an offset into the arena, or the caller's logits.
+class Buffer {
+  public:
+    Buffer() = default;
+    Buffer(const ValueSpec& spec, uint8_t* at, int64_t max_rows, bool is_logits)
+        : spec_(spec), at_(at), max_rows_(max_rows), is_logits_(is_logits) {}
+    static size_t bytes(const ValueSpec& spec, int64_t max_rows);
+
+    int64_t width() const { return spec_.width; }
+    Rows rows() const { return spec_.rows; }
+    float* floats(const StepState& s) const { return is_logits_ ? s.logits : reinterpret_cast<float*>(at_); }
+    float* row(const StepState& s, int64_t r) const { return floats(s) + r * spec_.width; }
+    QuantizedRows quantized() const;
+
+  private:
+    ValueSpec spec_{};
+    uint8_t* at_ = nullptr;
+    int64_t max_rows_ = 0;
+    bool is_logits_ = false;
+};
+
+// What an operation is resolved against when the plan is built.
+struct BuildContext {
+    const KernelTable& kernels;
+    const Weights& weights;
+    const PagePool& pages;
+    const std::vector<Buffer>& buffers;
+    int max_threads;
+};
+
+// One step, resolved. run() does items [first, last) of items().
+class Operation {
+  public:
+    virtual ~Operation() = default;
+    // Row-wise operations take the rows of `rows` as items and touch only their own row of every operand, so two in a row need
+    // no barrier between them: each thread keeps its rows.
+    virtual bool row_wise() const { return false; }
+    virtual Rows rows() const { return Rows::tokens; }
+    virtual int64_t items(const StepState& s) const { return s.rows(rows()); }
+    virtual int64_t grain(const StepState&, int /*n_threads*/) const { return 1; }
+    virtual void run(const StepState& s, int thread, int64_t first, int64_t last) const = 0;
+};
+
+// Throws Error("plan: ...") where the step does not fit its operands.
+std::unique_ptr<Operation> make_operation(const StepSpec& step, const PlanSpec& plan, const BuildContext& context);
+// Whether the named operation is row-wise; needed before the arena is laid out. Throws Error for an unknown name.
+bool is_row_wise(const std::string& op);
+
+}  // namespace pyruntime

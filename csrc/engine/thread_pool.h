@@ -1,0 +1,79 @@
+// A pool of its own: no OpenMP, which breaks over fork and between wheels. Workers sleep between jobs and spin only inside
+// one, at barriers a few hundred nanoseconds apart (a layer has ten of them).
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace pyruntime {
+
+// Tells the processor that this is a spin loop.
+void cpu_relax();
+
+// All threads of a job meet here. Spins, and yields after a while, so that more threads than cores still make progress.
+class SpinBarrier {
+  public:
+    explicit SpinBarrier(int n_threads) : n_threads_(n_threads) {}
+    template <class WhileWaiting>
+    void wait(WhileWaiting while_waiting) {
+        const unsigned generation = generation_.load(std::memory_order_relaxed);
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_threads_) {
+            arrived_.store(0, std::memory_order_relaxed);
+            generation_.fetch_add(1, std::memory_order_release);
+            return;
+        }
+        for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; spins++) {
+            if (spins < 4000) {
+                cpu_relax();
+            } else {
+                std::this_thread::yield();
+                while_waiting();
+            }
+        }
+    }
+
+  private:
+    const int n_threads_;
+    alignas(64) std::atomic<int> arrived_{0};
+    alignas(64) std::atomic<unsigned> generation_{0};
+};
+
+class ThreadPool {
+  public:
+    explicit ThreadPool(int n_threads);
+    ~ThreadPool();
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
+
+    int size() const { return n_threads_; }
+
+    // Runs job(thread) on every thread with the floating-point state of the contract, the caller being thread 0, and
+    // returns when all have ended. One job at a time. Jobs must not throw. Throws Error in a forked child, whose workers
+    // do not exist.
+    template <class Job>
+    void run(Job&& job) {
+        start({&job, [](void* j, int thread) { (*static_cast<std::remove_reference_t<Job>*>(j))(thread); }});
+    }
+
+  private:
+    struct JobRef {
+        void* job;
+        void (*call)(void* job, int thread);
+    };
+    void start(JobRef job);
+    void worker(int thread);
+
+    const int n_threads_;
+    const long owner_;  // process id
+    std::mutex mutex_;
+    std::condition_variable wake_, done_;
+    JobRef job_{};
+    unsigned generation_ = 0;
+    int running_ = 0;
+    bool stop_ = false;
+    std::vector<std::thread> workers_;
+};
+
+}  // namespace pyruntime

@@ -1,0 +1,158 @@
+#include "engine/weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <mutex>
+
+#include "errors.h"
+#include "formats/formats.h"
+#include "formats/pack.h"
+
+namespace pyruntime {
+
+namespace {
+
+constexpr size_t kChunkBytes = size_t(1) << 20;  // of the file, a read; large enough for the disk, small enough for L2
+
+std::string describe(const gguf::File& file, const gguf::TensorInfo& t) {
+    return file.paths()[t.part] + ": tensor " + t.name + " at offset " + std::to_string(t.offset);
+}
+
+size_t row_bytes(const gguf::TensorInfo& t) {
+    const formats::TypeInfo* type = formats::find_type(t.type);
+    return size_t(t.dims[0]) / type->n_block * type->n_bytes;
+}
+
+int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLanes; }
+
+}  // namespace
+
+size_t loaded_bytes(uint32_t type, const std::vector<uint64_t>& dims) {
+    if (dims.size() == 1) return size_t(round_up(int64_t(dims[0]) * 4, 64));
+    return size_t(groups_of(int64_t(dims[1]))) * formats::group_bytes(type, size_t(dims[0]));
+}
+
+void Weights::plan(const gguf::File& file, const std::string& name) {
+    if (has(name)) return;
+    const gguf::TensorInfo& t = file.tensor(name);
+    const formats::TypeInfo* type = formats::find_type(t.type);
+    if (!type->supported)
+        throw UnsupportedError(describe(file, t) + ": type " + type->name + " is not supported by this version");
+    if (t.dims.size() > 2)
+        throw UnsupportedError(describe(file, t) + ": " + std::to_string(t.dims.size()) +
+                               " dimensions; only vectors and matrices are supported by this version");
+    Place place{};
+    place.info = &t;
+    place.is_vector = t.dims.size() == 1;
+    place.offset = n_bytes_;
+    place.view.type = place.is_vector ? uint32_t(formats::F32) : t.type;
+    place.view.rows = place.is_vector ? 1 : int64_t(t.dims[1]);
+    place.view.cols = int64_t(t.dims[0]);
+    if (!place.is_vector) place.view.group_bytes = formats::group_bytes(t.type, size_t(t.dims[0]));
+    n_bytes_ += loaded_bytes(t.type, t.dims);
+    places_.emplace(name, place);
+}
+
+void Weights::read_chunk(const gguf::File& file, const Place& place, int64_t first_group, int64_t last_group,
+                         std::vector<uint8_t>& buffer) {
+    const gguf::TensorInfo& t = *place.info;
+    uint8_t* to = storage_.get() + place.offset;
+    if (place.is_vector) {
+        buffer.resize(size_t(t.n_bytes));
+        file.read(t, 0, buffer.data(), buffer.size());
+        auto* values = reinterpret_cast<float*>(to);
+        formats::dequantize(t.type, buffer.data(), size_t(t.dims[0]), values);
+        for (size_t i = 0; i < size_t(t.dims[0]); i++)
+            if (!std::isfinite(values[i]))
+                throw GGUFError(describe(file, t) + ": element " + std::to_string(i) + " is not finite");
+        return;
+    }
+    const size_t row = row_bytes(t);
+    const int64_t first_row = first_group * kLanes, last_row = std::min(last_group * kLanes, place.view.rows);
+    buffer.resize(size_t(last_row - first_row) * row);
+    file.read(t, uint64_t(first_row) * row, buffer.data(), buffer.size());
+    for (int64_t g = first_group; g < last_group; g++) {
+        const int64_t at = g * kLanes;
+        const int n = int(std::min<int64_t>(kLanes, place.view.rows - at));
+        const formats::BadValue bad =
+            formats::pack_group(t.type, buffer.data() + size_t(at - first_row) * row, n, size_t(place.view.cols),
+                                to + size_t(g) * place.view.group_bytes);
+        if (bad.row >= 0) {
+            const formats::TypeInfo* type = formats::find_type(t.type);
+            throw GGUFError(describe(file, t) + ": row " + std::to_string(at + bad.row) + ", block " +
+                            std::to_string(bad.column / type->n_block) + ": a " + type->name +
+                            (type->n_block > 1 ? " scale" : " value") + " is not finite; the file is damaged");
+        }
+    }
+}
+
+Weights::Weights(const gguf::File& file, const std::vector<std::string>& names, ThreadPool& threads, const Poll& poll) {
+    for (const std::string& name : names) plan(file, name);
+    storage_ = allocate(n_bytes_, "weights");
+
+    struct Chunk {
+        const Place* place;
+        int64_t first, last;
+    };
+    std::vector<Chunk> chunks;
+    for (const std::string& name : names) {
+        const Place& p = places_.at(name);
+        const int64_t groups = p.is_vector ? 1 : groups_of(p.view.rows);
+        const size_t group = p.is_vector ? 1 : row_bytes(*p.info) * kLanes;
+        const int64_t step = std::max<int64_t>(1, int64_t(kChunkBytes / std::max<size_t>(1, group)));
+        for (int64_t g = 0; g < groups; g += step) chunks.push_back({&p, g, std::min(groups, g + step)});
+    }
+
+    std::atomic<size_t> next{0};
+    std::atomic<bool> stop{false};
+    std::mutex mutex;
+    std::exception_ptr failure;
+    threads.run([&](int thread) {
+        std::vector<uint8_t> buffer;
+        auto polled = std::chrono::steady_clock::now();
+        try {
+            for (size_t i; !stop && (i = next.fetch_add(1)) < chunks.size();) {
+                read_chunk(file, *chunks[i].place, chunks[i].first, chunks[i].last, buffer);
+                if (const auto now = std::chrono::steady_clock::now();
+                    thread == 0 && poll && now - polled > std::chrono::milliseconds(20)) {
+                    polled = now;
+                    if (poll()) throw Interrupted();
+                }
+            }
+        } catch (...) {
+            const std::lock_guard<std::mutex> lock(mutex);
+            if (!failure) failure = std::current_exception();
+            stop = true;
+        }
+    });
+    if (failure) std::rethrow_exception(failure);
+    for (auto& [name, place] : places_) {
+        place.view.data = storage_.get() + place.offset;
+        place.info = nullptr;  // the file may be closed now
+    }
+}
+
+const Weights::Place& Weights::at(const std::string& name) const {
+    const auto it = places_.find(name);
+    if (it == places_.end()) throw Error("plan: no weight " + name + " was loaded");
+    return it->second;
+}
+
+PackedView Weights::matrix(const std::string& name) const {
+    const Place& p = at(name);
+    if (p.is_vector) throw Error("plan: weight " + name + " is a vector, a matrix is needed");
+    return p.view;
+}
+
+const float* Weights::vector(const std::string& name, int64_t n) const {
+    const Place& p = at(name);
+    if (!p.is_vector || p.view.cols != n)
+        throw Error("plan: weight " + name + " is not a vector of " + std::to_string(n));
+    return reinterpret_cast<const float*>(p.view.data);
+}
+
+}  // namespace pyruntime

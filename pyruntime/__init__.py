@@ -1,0 +1,38 @@
+"""pyruntime: a CPU-first runtime for GGUF language models. Importing it loads nothing; the first use does."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyruntime.chat_template import ChatTemplate
+    from pyruntime.generate import Generation, Stream
+    from pyruntime.model import Model
+    from pyruntime.sampling import Sampling
+    from pyruntime.session import Session
+    from pyruntime.tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ChatTemplate": "chat_template",
+    "Generation": "generate",
+    "Model": "model",
+    "Sampling": "sampling",
+    "Session": "session",
+    "Stream": "generate",
+    "Tokenizer": "tokenizer",
+}
+
+__all__ = ["ChatTemplate", "Generation", "Model", "Sampling", "Session", "Stream", "Tokenizer", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,69 @@
+"""The numbers that shape a model, read out of GGUF metadata and checked: everything in a file is hostile until it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from pyruntime.errors import GGUFError
+
+_LARGEST = 1 << 20  # of a size; no model comes near, and products of three stay far below 2^63
+
+
+class HParams:
+    """Metadata of one architecture by its short keys: `hp.integer("block_count")` is `llama.block_count` in a llama file."""
+
+    def __init__(self, metadata: Mapping[str, Any], architecture: str, path: str) -> None:
+        self.path = path
+        self._metadata = metadata
+        self._architecture = architecture
+        self.n_layers = self.integer("block_count")
+        self.d_model = self.integer("embedding_length")
+        self.n_heads = self.integer("attention.head_count")
+        self.n_kv_heads = self.integer("attention.head_count_kv", self.n_heads)
+        self.context_length = self.integer("context_length", 2048, largest=1 << 31)
+        if self.n_heads % self.n_kv_heads:
+            self.fail("attention.head_count_kv", f"{self.n_kv_heads} does not divide the {self.n_heads} heads")
+        if "attention.key_length" not in self and self.d_model % self.n_heads:
+            self.fail("attention.head_count", f"{self.n_heads} heads do not divide embedding_length {self.d_model}")
+        self.head_dim = self.integer("attention.key_length", self.d_model // self.n_heads)
+
+    def __contains__(self, key: str) -> bool:
+        return self._full(key) in self._metadata
+
+    def integer(self, key: str, default: int | None = None, smallest: int = 1, largest: int = _LARGEST) -> int:
+        """A whole number of `smallest` to `largest`; GGUFError if it is missing without a default, or anything else."""
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
+            self.fail(key, f"is {value!r}, not a whole number of {smallest} to {largest}")
+        return int(value)
+
+    def count(self, key: str) -> int:
+        """A whole number from 0; absent counts as 0, which is what many writers leave for "none"."""
+        return self.integer(key, smallest=0) if key in self else 0
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A positive finite number."""
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            self.fail(key, f"is {value!r}, not a positive number")
+        return float(value)
+
+    def text(self, key: str, default: str) -> str:
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            self.fail(key, f"is {value!r}, not a string")
+        return str(value)
+
+    def fail(self, key: str, what: str) -> NoReturn:
+        raise GGUFError(f"{self.path}: metadata {self._full(key)}: {what}")
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self._metadata.get(self._full(key), default)
+        if value is None:
+            self.fail(key, "is missing")
+        return value
+
+    def _full(self, key: str) -> str:
+        return f"{self._architecture}.{key}"

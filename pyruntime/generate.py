@@ -1,0 +1,187 @@
+"""Generation: sequences advance together, a step at a time, until each has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pyruntime.sampling import Sampling
+from pyruntime.session import Ids, Session
+
+if TYPE_CHECKING:
+    from pyruntime import _core
+    from pyruntime.tokenizer import Tokenizer
+
+FinishReason = Literal["stop", "length", "interrupted"]
+
+
+@dataclass(slots=True)
+class Generation:
+    """What came out. `ids` are the generated tokens, without the end token; `finish_reason` is "stop" (an end token or a stop
+    string), "length" (max_tokens or the context) or "interrupted". `timings` are seconds and token counts."""
+
+    text: str
+    ids: list[int]
+    finish_reason: FinishReason
+    prompt_tokens: int
+    seed: int
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+class Job:
+    """One sequence on its way: the tokens it still has to feed, what it has produced, and why it ended."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, session: Session, feed: Ids, sampling: Sampling, stream: int,
+        n_vocab: int, max_new: int, stop: Sequence[str],
+    ) -> None:  # fmt: skip
+        self.session = session
+        self.prompt_tokens = len(session) + len(feed)
+        self.feed = feed
+        self.sampler = sampling.sampler(n_vocab, stream)
+        self.sampler.accept_all(session.ids)
+        self.ids: list[int] = []
+        self.text = ""
+        self.finish_reason: FinishReason | None = None
+        self._max_new = max_new
+        self._end_ids = tokenizer.end_ids
+        self._decoder = tokenizer.stream_decoder()
+        self._stop = stop
+        self._held = ""  # decoded, but it may be the beginning of a stop string
+        self._started = time.perf_counter()
+        self._cached = len(session)
+        self._prefill_ended: float | None = None
+        self._ended: float | None = None
+
+    def accept(self, token: int) -> str:
+        """Takes a drawn token; returns the text that is certain now."""
+        if self._prefill_ended is None:
+            self._prefill_ended = time.perf_counter()
+        if token in self._end_ids:
+            return self._end("stop")
+        self.ids.append(token)
+        self.feed = np.array([token], np.int32)
+        text, stopped = self._until_stop(self._decoder.push(token))
+        self.text += text
+        if stopped:
+            self.finish_reason = "stop"
+            self._ended = time.perf_counter()
+        elif len(self.ids) >= self._max_new:
+            text += self._end("length")
+        return text
+
+    def interrupt(self) -> str:
+        """Ends early; returns text that had been held back."""
+        return "" if self.finish_reason else self._end("interrupted")
+
+    def result(self) -> Generation:
+        ended = self._ended or time.perf_counter()
+        prefilled = self._prefill_ended or ended
+        computed = self.prompt_tokens - self._cached
+        timings = {
+            "cached_tokens": self._cached,
+            "prefill_tokens": computed,
+            "prefill_seconds": prefilled - self._started,
+            "generate_tokens": len(self.ids),
+            "generate_seconds": ended - prefilled,
+        }
+        return Generation(
+            self.text, self.ids, self.finish_reason or "interrupted", self.prompt_tokens, self.sampler.seed, timings
+        )
+
+    def _end(self, reason: FinishReason) -> str:
+        self.finish_reason = reason
+        self._ended = time.perf_counter()
+        text, stopped = self._until_stop(self._decoder.finish())
+        if not stopped:
+            text += self._held
+        self._held = ""
+        self.text += text
+        return text
+
+    def _until_stop(self, piece: str) -> tuple[str, bool]:
+        """The text before a stop string, and whether one came; holds back what may yet become one."""
+        self._held += piece
+        found = [at for at in (self._held.find(s) for s in self._stop) if at >= 0]
+        if found:
+            text, self._held = self._held[: min(found)], ""
+            return text, True
+        keep = max((_overlap(self._held, s) for s in self._stop), default=0)
+        text = self._held[: len(self._held) - keep]
+        self._held = self._held[len(self._held) - keep :]
+        return text, False
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def run(engine: _core.Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, str]]:
+    """Advances all jobs, yielding (index of the job, new text) for each token drawn, until all have ended.
+
+    A step holds one token of each sequence that generates and, in what room is left, prompts in chunks.
+    """
+    active = list(range(len(jobs)))
+    while active:
+        pieces = []
+        chosen = []
+        room = engine.max_tokens
+        for i in sorted(active, key=lambda i: len(jobs[i].feed)):
+            chunk = jobs[i].feed[:room]
+            if len(chunk) == 0:
+                break
+            room -= len(chunk)
+            whole = len(chunk) == len(jobs[i].feed)
+            pieces.append((jobs[i].session.sequence, chunk, jobs[i].sampler if whole else None))
+            chosen.append((i, chunk))
+        drawn = engine.step_and_sample(pieces)
+        for (i, chunk), (_, _, sampler), token in zip(chosen, pieces, drawn, strict=True):
+            jobs[i].session.advanced(chunk)
+            if sampler is None:
+                jobs[i].feed = jobs[i].feed[len(chunk) :]
+                jobs[i].sampler.accept_all(chunk.tolist())
+                continue
+            yield i, jobs[i].accept(token)
+        active = [i for i in active if jobs[i].finish_reason is None]
+
+
+class Stream:
+    """The answer as it comes: iterate for pieces of text, then read `result`.
+
+    Ctrl-C raises KeyboardInterrupt out of the iteration; the session stays consistent, and `result` holds what there is.
+    """
+
+    def __init__(self, engine: _core.Engine, job: Job, owned: Session | None = None) -> None:
+        self._job = job
+        self._owned = owned  # a session made for this generation alone
+        self._pieces = self._run(engine)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._pieces
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    @property
+    def result(self) -> Generation:
+        """What has come out so far; final once the iteration has ended."""
+        return self._job.result()
+
+    def close(self) -> None:
+        """Ends the generation where it is."""
+        self._pieces.close()
+
+    def _run(self, engine: _core.Engine) -> Iterator[str]:
+        try:
+            for _, text in run(engine, [self._job]):
+                if text:
+                    yield text
+        finally:
+            self._job.interrupt()
+            if self._owned is not None:
+                self._owned.close()

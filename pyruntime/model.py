@@ -1,0 +1,274 @@
+"""The public API: a model, what it says, and the numbers behind it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyruntime import _core, arch
+from pyruntime.arch.hparams import HParams
+from pyruntime.chat_template import ChatTemplate
+from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, UnsupportedError
+from pyruntime.generate import Generation, Job, Stream, run
+from pyruntime.plan import Plan, PlanBuilder, Weight, Weights
+from pyruntime.sampling import Sampling
+from pyruntime.session import Ids, Session, as_ids
+from pyruntime.system import available_memory, default_threads
+from pyruntime.tokenizer import Tokenizer, load_tokenizer
+
+Prompt = str | Sequence[int]
+Message = Mapping[str, Any]
+
+DEFAULT_CONTEXT = 8192  # positions, unless the model has fewer or the caller wants more
+MAX_TOKENS = 512  # of a step: enough to keep the multipliers busy, few enough to answer Ctrl-C
+
+# Tensors that no plan uses and that change nothing when left out.
+_HARMLESS = frozenset({"rope_freqs.weight"})
+
+
+class Model:
+    """A GGUF model, loaded.
+
+    path: the file (the first one of a split model).
+    threads: default is the physical cores that this process may use.
+    context: positions that a conversation may have; default the model's own, at most 8,192.
+
+    Raises GGUFError (a bad file), UnsupportedError (an architecture, type or feature of another version) or MemoryLimitError
+    (weights and context do not fit), before memory is taken. Safe to use from several threads: their steps queue.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> None:
+        self.path = os.fspath(path)
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        if context is not None and context < 1:
+            raise ValueError(f"context must be at least 1, not {context}")
+        with _core.GGUF(self.path) as file:
+            self.metadata: dict[str, Any] = file.metadata
+            self.architecture = self._architecture()
+            hp = HParams(self.metadata, self.architecture, self.path)
+            self.plan = self._plan(file, hp)
+            self.context = context or min(hp.context_length, DEFAULT_CONTEXT)
+            self._engine: _core.Engine | None = _core.Engine(
+                file,
+                self.plan.weight_names,
+                self.plan.for_core(),
+                context=self.context,
+                max_tokens=MAX_TOKENS,
+                n_threads=threads or default_threads(),
+                kv_f16=True,
+                kv_max_bytes=self._kv_budget(file),
+            )
+
+    # What it is
+
+    @property
+    def engine(self) -> _core.Engine:
+        """The core's side of the model; ValueError once closed."""
+        if self._engine is None:
+            raise ValueError("this model is closed")
+        return self._engine
+
+    @property
+    def threads(self) -> int:
+        return self.engine.n_threads
+
+    @property
+    def isa(self) -> str:
+        """The instruction set whose kernels run."""
+        return self.engine.isa
+
+    @property
+    def n_vocab(self) -> int:
+        return self.engine.n_vocab
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        return load_tokenizer(self.metadata, self.path)
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """The file's own template; None for a base model."""
+        source = self.metadata.get("tokenizer.chat_template")
+        if source is None:
+            return None
+        if not isinstance(source, str):
+            raise GGUFError(f"{self.path}: metadata tokenizer.chat_template: not a string")
+        t = self.tokenizer
+        name = [t.token(i) if i is not None else "" for i in (t.bos_id, t.eos_id)]
+        return ChatTemplate(source, bos_token=name[0], eos_token=name[1])
+
+    # Numbers
+
+    def session(self) -> Session:
+        """An empty sequence."""
+        return Session(self.engine, self.engine.sequence())
+
+    def logits(self, ids: Iterable[int] | Ids) -> NDArray[np.float32]:
+        """Logits of the next token after each position, float32 (n, n_vocab). Nothing is added to the ids."""
+        with self.session() as session:
+            return session.logits(ids)
+
+    # Words
+
+    @overload
+    def generate(
+        self, prompt: Prompt, *, max_tokens: int | None = ..., sampling: Sampling | None = ..., stop: Sequence[str] = ...
+    ) -> Generation: ...
+    @overload
+    def generate(
+        self, prompt: list[str] | list[list[int]], *, max_tokens: int | None = ..., sampling: Sampling | None = ...,
+        stop: Sequence[str] = ...,
+    ) -> list[Generation]: ...  # fmt: skip
+    def generate(
+        self, prompt: Prompt | list[str] | list[list[int]], *, max_tokens: int | None = None,
+        sampling: Sampling | None = None, stop: Sequence[str] = (),
+    ) -> Generation | list[Generation]:  # fmt: skip
+        """Continues a prompt, or several together (text, or token ids). No template is applied: see `chat`.
+
+        max_tokens: None goes on to an end token or the end of the context. stop: strings that end the text and are not in it.
+        The i-th prompt of a list draws from the i-th stream of the seed; each result is the one it would be alone in that place.
+        """
+        many = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
+        prompts: list[Any] = list(prompt) if many or prompt == [] else [prompt]
+        chosen = (sampling or Sampling()).with_seed()
+        sessions: list[Session] = []
+        try:
+            jobs = []
+            for i, p in enumerate(prompts):
+                sessions.append(self.session())
+                jobs.append(self._job(sessions[-1], self._prompt_ids(p), chosen, i, max_tokens, stop))
+            for _ in run(self.engine, jobs):
+                pass
+            results = [job.result() for job in jobs]
+        finally:
+            for session in sessions:
+                session.close()
+        return results if many or prompt == [] else results[0]
+
+    def stream(
+        self, prompt: Prompt, *, max_tokens: int | None = None, sampling: Sampling | None = None,
+        stop: Sequence[str] = (), session: Session | None = None,
+    ) -> Stream:  # fmt: skip
+        """As `generate`, piece by piece. With a session, only the tokens that it does not hold already are computed."""
+        ids = self._prompt_ids(prompt)
+        used = session if session is not None else self.session()
+        try:
+            feed = self._reuse(used, ids)
+            job = self._job(used, feed, (sampling or Sampling()).with_seed(), 0, max_tokens, stop)
+        except BaseException:
+            if session is None:
+                used.close()
+            raise
+        return Stream(self.engine, job, owned=used if session is None else None)
+
+    def chat(
+        self, messages: Sequence[Message], *, max_tokens: int | None = None, sampling: Sampling | None = None,
+        stop: Sequence[str] = (), session: Session | None = None,
+    ) -> Generation:  # fmt: skip
+        """The assistant's next message. messages: [{"role": ..., "content": ...}, ...]."""
+        stream = self.stream_chat(messages, max_tokens=max_tokens, sampling=sampling, stop=stop, session=session)
+        for _ in stream:
+            pass
+        return stream.result
+
+    def stream_chat(
+        self, messages: Sequence[Message], *, max_tokens: int | None = None, sampling: Sampling | None = None,
+        stop: Sequence[str] = (), session: Session | None = None,
+    ) -> Stream:  # fmt: skip
+        """As `chat`, piece by piece. Pass the same session each turn, and a turn computes only its new tokens."""
+        if self.chat_template is None:
+            raise UnsupportedError(f"{self.path}: a base model without a chat template; use generate or stream")
+        ids = self.chat_template.encode(self.tokenizer, messages)
+        return self.stream(ids, max_tokens=max_tokens, sampling=sampling, stop=stop, session=session)
+
+    # Its end
+
+    def close(self) -> None:
+        """Frees the weights once no session holds them. Idempotent."""
+        self._engine = None
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # Inside
+
+    def _architecture(self) -> str:
+        name = self.metadata.get("general.architecture")
+        if not isinstance(name, str):
+            raise GGUFError(f"{self.path}: metadata general.architecture: missing or not a string")
+        return name
+
+    def _plan(self, file: _core.GGUF, hp: HParams) -> Plan:
+        build = arch.find(self.architecture, self.path)
+        weights = Weights((Weight(t.name, t.type_name, t.shape) for t in file.tensors), self.path)
+        plan = build(PlanBuilder(), hp, weights)
+        unused = {t.name for t in file.tensors} - set(plan.weight_names) - _HARMLESS
+        if unused:  # a bias or a norm that is left out gives a model that talks, wrongly
+            raise UnsupportedError(
+                f"{self.path}: tensor {min(unused)} is not used by architecture {self.architecture} in this version"
+                + (f" (and {len(unused) - 1} more)" if len(unused) > 1 else "")
+            )
+        return plan
+
+    def _kv_budget(self, file: _core.GGUF) -> int:
+        """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""
+        per_position = sum(2 * 2 * heads * dim for heads, dim in self.plan.caches)  # k and v, 2 bytes each
+        context_bytes = -(-self.context // 64) * 64 * per_position
+        used = set(self.plan.weight_names)
+        weight_bytes = sum(t.n_bytes for t in file.tensors if t.name in used)
+        available = available_memory()
+        if available is None:
+            return context_bytes * 64
+        left = available - weight_bytes
+        if context_bytes > left:
+            fits = max(0, left // per_position) // 64 * 64
+            raise MemoryLimitError(
+                f"{self.path}: weights need {weight_bytes / 1e6:.0f} MB and a context of {self.context} "
+                f"{context_bytes / 1e6:.0f} MB, but {available / 1e6:.0f} MB are available; "
+                + (f"the largest context that fits is {fits}" if fits else "the model does not fit")
+            )
+        return left
+
+    def _prompt_ids(self, prompt: Prompt) -> Ids:
+        ids = as_ids(self.tokenizer.encode(prompt, parse_special=True) if isinstance(prompt, str) else prompt)
+        if len(ids) == 0:
+            raise ValueError("the prompt is empty, and this model has no token to begin with")
+        return ids
+
+    def _reuse(self, session: Session, ids: Ids) -> Ids:
+        """Rewinds the session to what it shares with ids and returns the rest, at least one token."""
+        if len(ids) > self.context - 1:
+            raise ContextError(
+                f"the prompt has {len(ids)} tokens and the context {self.context}, one of them for the answer; "
+                "load the model with a larger context or shorten the text"
+            )
+        held = session.ids
+        shared = next((i for i, (a, b) in enumerate(zip(held, ids.tolist(), strict=False)) if a != b), min(len(held), len(ids)))
+        shared = min(shared, len(ids) - 1)
+        session.rewind(shared)
+        return ids[shared:]
+
+    def _job(
+        self, session: Session, feed: Ids, sampling: Sampling, stream: int, max_tokens: int | None, stop: Sequence[str]
+    ) -> Job:
+        if max_tokens is not None and max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
+        if isinstance(stop, str) or any(not s for s in stop):
+            raise ValueError("stop must be a list of strings that are not empty")
+        room = self.context - len(session) - len(feed)
+        if room < 1:
+            raise ContextError(
+                f"the prompt has {len(session) + len(feed)} tokens and the context {self.context}, one of them for the "
+                "answer; load the model with a larger context or shorten the text"
+            )
+        return Job(self.tokenizer, session, feed, sampling, stream, self.n_vocab, min(max_tokens or room, room), stop)

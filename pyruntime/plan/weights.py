@@ -1,0 +1,49 @@
+"""The tensors of a file by their standard names, as an architecture file sees them: shapes and types, no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pyruntime.errors import GGUFError
+
+QUANTIZED_BLOCK = 32  # types with blocks take quantized activations; F32, F16 and BF16 take float32 ones
+FLOAT_TYPES = frozenset({"F32", "F16", "BF16"})
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A tensor: `shape` is (n,) for a vector, (rows, cols) for a matrix that maps cols to rows."""
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+
+    @property
+    def quantized(self) -> bool:
+        return self.type not in FLOAT_TYPES
+
+
+class Weights:
+    """Tensors by short name: `w["token_embd"]` is `token_embd.weight`; `w.block(3)["attn_q"]` is `blk.3.attn_q.weight`."""
+
+    def __init__(self, tensors: Iterable[Weight], path: str, prefix: str = "") -> None:
+        self._tensors = tensors if isinstance(tensors, dict) else {t.name: t for t in tensors}
+        self._path = path
+        self._prefix = prefix
+
+    def __contains__(self, name: str) -> bool:
+        return self._full(name) in self._tensors
+
+    def __getitem__(self, name: str) -> Weight:
+        full = self._full(name)
+        if full not in self._tensors:
+            raise GGUFError(f"{self._path}: tensor {full} is missing; the file is incomplete or of another architecture")
+        return self._tensors[full]
+
+    def block(self, index: int) -> Weights:
+        """The tensors of layer `index`."""
+        return Weights(self._tensors, self._path, f"{self._prefix}blk.{index}.")
+
+    def _full(self, name: str) -> str:
+        return f"{self._prefix}{name}.weight"
