@@ -1,0 +1,124 @@
+"""The command line: `main()` finds the verb, runs it, and turns whatever goes wrong into one line and an exit code.
+
+A verb is a file of this folder that defines `configure(parser)` and `run(args) -> int`; its docstring's first line is
+its help. Only the verb asked for is imported, and it imports the model's side inside `run()`: `--help` is instant.
+"""
+
+import argparse
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
+from typing import NoReturn
+
+from pyruntime import __version__
+from pyruntime.cli.terminal import prepare_streams, say, say_error
+from pyruntime.errors import MemoryLimitError, PyruntimeError
+
+INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code; see `pyruntime.errors`."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    prepare_streams()
+    try:
+        try:
+            return _dispatch(argv)
+        finally:
+            sys.stdout.flush()  # here, so that a full disk or a closed pipe is met below, not at the interpreter's exit
+    except SystemExit as stop:  # argparse: --help, --version and usage errors
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `pyruntime ... | head`: the reader has what it wanted
+        _forget_stdout()
+        return 1
+    except Exception as error:
+        if isinstance(error, OSError):
+            _forget_stdout()
+        say_error(_describe(error), debug="--debug" in argv)
+        return _exit_code(error)
+
+
+def _dispatch(argv: list[str]) -> int:
+    """Run the verb: the first word that is no flag, since no flag before it takes a value."""
+    at = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
+    verbs = _verbs(argv[at] if at < len(argv) else "")
+    if list(verbs) != argv[at : at + 1]:
+        return _refuse(argv, verbs)
+    ((name, module),) = verbs.items()
+    parser = _Parser(prog=f"pyruntime {name}", description=_summary(module), allow_abbrev=False)
+    module.configure(parser)
+    _add_common(parser)
+    # Intermixed: otherwise argparse takes `MODEL --raw PROMPT` for a MODEL and one word too many.
+    args = parser.parse_intermixed_args([*argv[:at], *argv[at + 1 :]])
+    code: int = module.run(args)
+    return code
+
+
+def _refuse(argv: list[str], verbs: dict[str, ModuleType]) -> NoReturn:
+    """What `pyruntime` does without a verb: help, version, or a usage error."""
+    parser = _Parser(
+        prog="pyruntime",
+        description="A CPU-first runtime for GGUF language models.",
+        epilog="Exit codes: 0 success, 2 usage, 3 bad file, 4 memory, 5 unsupported, 1 any other error, 130 Ctrl-C.",
+        allow_abbrev=False,
+    )
+    _add_common(parser)
+    choices = parser.add_subparsers(metavar="VERB", required=True, title="verbs")
+    for name, module in verbs.items():
+        summary = _summary(module)
+        choices.add_parser(name, help=summary[:1].lower() + summary[1:].removesuffix("."))
+    parser.parse_args(argv)
+    raise AssertionError("a verb that is none was accepted")
+
+
+def _verbs(wanted: str) -> dict[str, ModuleType]:
+    """The verb that is wanted, by its name; all of them if it is none."""
+    names = sorted(file.name for file in pkgutil.iter_modules(__path__))
+    modules = {name: import_module(f"{__name__}.{name}") for name in ([wanted] if wanted in names else names)}
+    verbs = {name: module for name, module in modules.items() if hasattr(module, "run")}
+    return verbs or _verbs("")
+
+
+def _summary(verb: ModuleType) -> str:
+    return (verb.__doc__ or "").partition("\n")[0]
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action="version", version=f"pyruntime {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with usage errors in one line as every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"pyruntime: {message} (see `{self.prog} --help`)")
+        self.exit(2)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, PyruntimeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"internal error: {type(error).__name__}: {error} (--debug shows where)"
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, MemoryError):
+        return MemoryLimitError.exit_code
+    return error.exit_code if isinstance(error, PyruntimeError) else PyruntimeError.exit_code
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's last flush of a stdout that no longer takes anything go to nowhere, silently."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,145 @@
+"""Talk to a model; in a pipe, every line of stdin is a turn."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+from pyruntime.cli.options import (
+    add_model_options,
+    add_sampling_options,
+    decoded,
+    open_model,
+    sampling,
+    say_if_full,
+)
+from pyruntime.cli.terminal import Answer, say, say_error
+from pyruntime.errors import PyruntimeError, UnsupportedError
+
+if TYPE_CHECKING:
+    from pyruntime import Model, Sampling, Session, Stream
+
+PROMPT = "> "
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    from pyruntime.catalogue import DEFAULT
+
+    help = f"a GGUF file, or a name of the catalogue (default: {DEFAULT}, fetched once)"
+    parser.add_argument("model", metavar="MODEL", nargs="?", default=DEFAULT, help=help)
+    add_model_options(parser)
+    add_sampling_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    chosen = sampling(args)  # before the model is loaded: a mistake is told at once
+    with open_model(args) as model:
+        if model.chat_template is None:
+            raise UnsupportedError(f"{args.model} has no chat template: `pyruntime generate` continues a text with it")
+        with model.session() as session:
+            chat = Chat(model, session, args.system, chosen, args.max_tokens)
+            if not sys.stdin.isatty():
+                return _piped(chat, args.debug)
+            say(f"{args.model}: {model.context} tokens of context, {model.threads} threads, {model.isa}.")
+            say("Ctrl-C stops an answer, Ctrl-D or /exit leaves.")
+            return _typed(chat, args.debug)
+
+
+class Chat:
+    """A conversation: its messages, and the session in which what was computed of them stays."""
+
+    def __init__(
+        self, model: Model, session: Session, system: str | None, sampling: Sampling, max_tokens: int | None
+    ) -> None:
+        self.messages = [] if system is None else [{"role": "system", "content": system}]
+        self._model = model
+        self._session = session
+        self._sampling = sampling
+        self._max_tokens = max_tokens
+
+    def answer(self, text: str) -> None:
+        """One turn: `text` is the user's, the answer goes to stdout.
+
+        However the answer ends, by itself, by an error or by Ctrl-C, what was seen of it stays in the conversation.
+        A question to which nothing was answered is taken back: two of one role in a row are an error to some templates.
+        """
+        self.messages.append({"role": "user", "content": text})
+        answer = Answer()
+        said: list[str] = []
+        try:
+            with closing(self._stream()) as stream:
+                for piece in stream:
+                    said.append(piece)
+                    answer.write(piece)
+        finally:
+            if said:
+                self.messages.append({"role": "assistant", "content": "".join(said)})
+            else:
+                self.messages.pop()
+            answer.end()
+        say_if_full(self._model, stream.result, self._max_tokens)
+
+    def _stream(self) -> Stream:
+        return self._model.stream_chat(
+            self.messages, session=self._session, max_tokens=self._max_tokens, sampling=self._sampling
+        )
+
+
+def _piped(chat: Chat, debug: bool) -> int:
+    """A turn a line; a turn that fails is told on stderr, and the last failure is the exit code."""
+    code = 0
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        turn = decoded(line, f"line {number} of stdin").strip()
+        if turn == "/exit":
+            break
+        if turn:
+            code = _turn(chat, turn, debug) or code
+    return code
+
+
+def _typed(chat: Chat, debug: bool) -> int:
+    """Turns from a person at a terminal, until Ctrl-D, /exit, or Ctrl-C twice in a row."""
+    with suppress(ImportError):
+        import readline  # noqa: F401 - its import gives input() line editing
+    hinted = False
+    while True:
+        try:
+            turn = _ask().strip()
+        except EOFError:
+            say("")
+            return 0
+        except KeyboardInterrupt:
+            say("")
+            if hinted:
+                return 130
+            say("(Ctrl-C once more, Ctrl-D or /exit leaves)")
+            hinted = True
+            continue
+        hinted = False
+        if turn == "/exit":
+            return 0
+        if turn:
+            with suppress(KeyboardInterrupt):
+                _turn(chat, turn, debug)
+
+
+def _turn(chat: Chat, text: str, debug: bool) -> int:
+    """Answer; return the exit code that its error stands for. The conversation goes on after one."""
+    try:
+        chat.answer(text)
+    except PyruntimeError as error:
+        say_error(str(error), debug)
+        return error.exit_code
+    return 0
+
+
+def _ask() -> str:
+    if sys.stdout.isatty():
+        return input(PROMPT)
+    print(PROMPT, end="", file=sys.stderr, flush=True)  # stdout is for answers alone, and input() would prompt there
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line

