@@ -84,6 +84,21 @@ def gguf(
     return Made(header + data, at)
 
 
+# A well-formed file that has a bit of everything.
+SMALL = gguf(
+    (
+        kv("general.architecture", STRING, string("llama")),
+        kv("general.alignment", UINT32, u32(64)),
+        kv("words", ARRAY, array(STRING, string("a"), string("é"))),
+        kv("flags", ARRAY, array(BOOL, u8(0), u8(1))),
+        kv("scores", ARRAY, array(FLOAT32, u32(0), u32(1))),
+        kv("count", UINT64, u64(7)),
+    ),
+    (tensor("blk.0.w", [32, 2], Q4_0), tensor("blk.0.b", [16], offset=64)),
+    bytes(128),
+    alignment=64,
+).data
+
 # The malformed files: an id, the file with HERE at the fault, the field that the message names, how it goes on.
 Case = tuple[str, Made, str, str]
 
@@ -153,7 +168,7 @@ def bad_tensors() -> Iterator[Case]:
         yield f"n-dims-{n}", *one(row, f"{n} dimensions, where 1 to 4 may be")
     yield "dim-0", *one(tensor("t", [0], mark="dims"), "dimension 0 is 0")
     for n in (4, 5, 31, 36, 200, 2**32 - 1):
-        yield f"type-{n}", *one(tensor("t", [8], n, mark="type"), f"tensor type {n} is unknown")
+        yield f"type-{n}", *one(tensor("t", [8], n, mark="type"), f"tensor type {n} is none that this version knows")
     row = tensor("t", [48, 2], Q4_0, mark="dims")
     yield "row", *one(row, "a row of 48 elements is not a whole number of Q4_0 blocks of 32")
 

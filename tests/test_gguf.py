@@ -2,10 +2,12 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
+import timeit
 from pathlib import Path
 
 import gguf
@@ -14,9 +16,8 @@ import pytest
 from gguf_maker import (
     ARRAY,
     BOOL,
-    FLOAT32,
     MALFORMED,
-    Q4_0,
+    SMALL,
     STRING,
     UINT16,
     UINT32,
@@ -26,7 +27,6 @@ from gguf_maker import (
     kv,
     string,
     tensor,
-    u8,
     u16,
     u32,
     u64,
@@ -73,8 +73,7 @@ def refusal(path: Path | str) -> str:
         GGUF(path)
     assert time.perf_counter() - start < 2
     message = str(info.value)
-    assert len(message.splitlines()) == 1
-    assert message.isprintable()
+    assert message.isprintable()  # so it is one line
     assert message.startswith(f"{path}: ")
     return message
 
@@ -169,12 +168,7 @@ def test_dequantize_of_an_unsupported_type(tmp_path):
 def test_a_large_vocabulary_opens_in_milliseconds(tmp_path):
     words = [string(f"\u2581token{i}") for i in range(260_000)]
     path = save(tmp_path / "vocabulary.gguf", make((kv("t", ARRAY, array(STRING, *words)),)))
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        GGUF(path)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.2  # 15 ms where nothing else runs; the gguf package takes seconds
+    assert min(timeit.repeat(lambda: GGUF(path), number=1)) < 0.2  # 10 ms where nothing else runs
     tokens = GGUF(path).metadata["t"]
     assert (len(tokens), tokens[-1]) == (260_000, "\u2581token259999")
 
@@ -213,7 +207,7 @@ def test_split_with_a_missing_part(tmp_path):
     paths = write_split(tmp_path)
     paths[2].unlink()
     message = refusal(paths[0])
-    assert f'key "split.count" (byte 91): part 3 of 3 is not there: {paths[2]}: cannot open' in message
+    assert f'key "split.count" (byte 91): part 3 of 3: {paths[2]}: cannot open' in message
 
 
 def test_split_with_another_name(tmp_path):
@@ -244,9 +238,8 @@ def part(no: int, count: int = 2, n_tensors: int = 2, name: str = "") -> Made:
 )
 def test_split_parts_that_disagree(tmp_path, first, second, wrong, problem):
     paths = [save(tmp_path / f"m-0000{i + 1}-of-00002.gguf", made) for i, made in enumerate((first, second))]
-    with pytest.raises(GGUFError) as info:
+    with pytest.raises(GGUFError, match=f"^{re.escape(f'{paths[wrong]}: {problem}')}"):
         GGUF(paths[0])
-    assert str(info.value).startswith(f"{paths[wrong]}: {problem}")
 
 
 def test_split_keys_of_a_whole_model_are_ignored(tmp_path):
@@ -294,50 +287,36 @@ def test_malformed(tmp_path, made, field, problem):
     assert message.startswith(f"{path}: {field} (byte {made.at}): {problem}")
 
 
-SMALL = make(
-    (
-        kv("general.architecture", STRING, string("llama")),
-        kv("general.alignment", UINT32, u32(64)),
-        kv("words", ARRAY, array(STRING, string("a"), string("é"))),
-        kv("flags", ARRAY, array(BOOL, u8(0), u8(1))),
-        kv("scores", ARRAY, array(FLOAT32, u32(0), u32(1))),
-        kv("count", UINT64, u64(7)),
-    ),
-    (tensor("blk.0.w", [32, 2], Q4_0), tensor("blk.0.b", [16], offset=64)),
-    bytes(128),
-    alignment=64,
-).data
-
-
 def test_truncation_at_every_byte(tmp_path):
     path = tmp_path / "cut.gguf"
-    for n in range(len(SMALL)):
-        path.write_bytes(SMALL[:n])
-        assert " (byte " in refusal(path), n
     path.write_bytes(SMALL)
     assert len(GGUF(path).tensors) == 2
+    for n in reversed(range(len(SMALL))):
+        os.truncate(path, n)
+        assert " (byte " in refusal(path), n
 
 
 def test_random_mutants(tmp_path):
     rng = random.Random(3)
-    path = tmp_path / "mutant.gguf"
     past_the_counts = 0
-    for _ in range(2000):
-        mutant = bytearray(SMALL)
-        for _ in range(rng.choice((1, 1, 2, 8))):
-            mutant[rng.randrange(4, len(mutant))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-        path.write_bytes(mutant)
-        try:
-            with GGUF(path) as file:
-                past_the_counts += 1
-                assert len(file.metadata) > 0
-                for t in file.tensors:
-                    assert file.read(t.name).size == t.n_bytes
-                    assert file.dequantize(t.name).shape == t.shape
-        except UnsupportedError:
-            pass
-        except GGUFError as e:
-            past_the_counts += ": key " in str(e) or ": tensor " in str(e)
+    with (tmp_path / "mutant.gguf").open("wb", buffering=0) as mutant_file:
+        for _ in range(2000):
+            mutant = bytearray(SMALL)
+            for _ in range(rng.choice((1, 1, 2, 8))):
+                mutant[rng.randrange(4, len(mutant))] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+            mutant_file.seek(0)
+            mutant_file.write(mutant)
+            try:
+                with GGUF(mutant_file.name) as file:
+                    past_the_counts += 1
+                    assert len(file.metadata) > 0
+                    for t in file.tensors:
+                        assert file.read(t.name).size == t.n_bytes
+                        assert file.dequantize(t.name).shape == t.shape
+            except UnsupportedError:
+                pass
+            except GGUFError as e:
+                past_the_counts += ": key " in str(e) or ": tensor " in str(e)
     assert past_the_counts > 1500
 
 
@@ -345,11 +324,12 @@ def test_a_huge_count_allocates_nothing(tmp_path):
     """A sparse file of 8 TB, in which 2^40 strings, floats or tensors would fit."""
     files = [make(n_entries=u64(2**38)), make(n_tensors=u64(2**36))]
     files += [make((kv("a", ARRAY, array(kind, n=2**40)),)) for kind in (STRING, BOOL, UINT32)]
-    for i, made in enumerate(files):
-        try:
-            os.truncate(save(tmp_path / f"{i}.gguf", made), 2**43)
-        except OSError as e:
-            pytest.skip(f"no sparse file of 8 TB here: {e}")
+    paths = [save(tmp_path / f"{i}.gguf", made) for i, made in enumerate(files)]
+    try:
+        for path in paths:
+            os.truncate(path, 2**43)
+    except OSError as e:
+        pytest.skip(f"needs a file system with sparse files of 8 TB: {e}")
     code = """if True:
         import resource, sys
         from pyruntime._core import GGUF
@@ -359,13 +339,14 @@ def test_a_huge_count_allocates_nothing(tmp_path):
             try:
                 GGUF(path)
             except GGUFError as e:
-                assert "bytes left of the 256 MiB that a header may take" in str(e), e
+                assert "bytes left of the 128 MiB that a header may take" in str(e), e
             else:
                 raise AssertionError(path)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
-    paths = sorted(str(path) for path in tmp_path.iterdir())
-    result = subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True)
+    # -P: not from the source tree, which has no _core.
+    result = subprocess.run([sys.executable, "-P", "-c", code, *paths], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
     assert int(result.stdout) < (16 << 20 if sys.platform == "darwin" else 16 << 10)  # bytes there, KiB elsewhere
 
 

@@ -1,7 +1,6 @@
 #include "gguf/cursor.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "gguf/text.h"
 
@@ -19,17 +18,14 @@ Cursor::Cursor(const OsFile& file)
       buffer_(new char[std::min(end_, kChunk)]),
       capacity_(static_cast<size_t>(std::min(end_, kChunk))) {}
 
-void Cursor::take_bytes(void* dst, uint64_t n) {
+void Cursor::take_slowly(void* dst, uint64_t n) {
     check_fits(n, 1, "bytes", at_);
     for (char* out = static_cast<char*>(dst); n > 0;) {
         if (n_ready_ == 0) refill();
         const size_t part = static_cast<size_t>(std::min<uint64_t>(n, n_ready_));
-        std::memcpy(out, buffer_.get() + next_, part);
+        take_ready(out, part);
         out += part;
         n -= part;
-        at_ += part;
-        next_ += part;
-        n_ready_ -= part;
     }
 }
 
@@ -54,8 +50,10 @@ uint64_t Cursor::take_count(uint64_t min_bytes, const char* items) {
 
 void Cursor::check_fits(uint64_t count, uint64_t min_bytes, const char* items, uint64_t at) const {
     if (count <= left() / min_bytes) return;  // a division, as the product could wrap
-    const char* whose = end_ < file_.size() ? " bytes left of the 256 MiB that a header may take" : " bytes left";
-    fail(at, std::to_string(count) + " " + items + " do not fit in the " + std::to_string(left()) + whose);
+    const std::string whose =
+        end_ == file_.size() ? "file" : std::to_string(end_ >> 20) + " MiB that a header may take";
+    fail(at, std::to_string(count) + " " + items + " do not fit in the " + std::to_string(left()) +
+                 " bytes left of the " + whose);
 }
 
 void Cursor::fail(uint64_t at, const std::string& problem) const { throw error_at(file_.path(), field_, at, problem); }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -12,6 +14,19 @@
 namespace pyruntime::gguf {
 
 namespace {
+
+// A scalar of any integer type that is not negative.
+std::optional<uint64_t> as_unsigned(const Value& value) {
+    return std::visit(
+        [](const auto& v) -> std::optional<uint64_t> {
+            using T = std::decay_t<decltype(v)>;
+            if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+                if (v >= 0) return static_cast<uint64_t>(v);
+            }
+            return std::nullopt;
+        },
+        value);
+}
 
 // A number of the metadata and where its entry begins in the file, for messages.
 struct Number {
@@ -63,18 +78,6 @@ std::string part_path(const std::string& path, const Split& split, uint64_t no) 
 }
 
 }  // namespace
-
-std::optional<uint64_t> as_unsigned(const Value& value) {
-    return std::visit(
-        [](const auto& v) -> std::optional<uint64_t> {
-            using T = std::decay_t<decltype(v)>;
-            if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
-                if (v >= 0) return static_cast<uint64_t>(v);
-            }
-            return std::nullopt;
-        },
-        value);
-}
 
 File::File(const std::string& path) {
     auto parts = std::make_shared<Parts>();
@@ -130,7 +133,7 @@ void File::open_other_parts(Parts& parts) {
         try {
             file.emplace(part_path(path(), *split, no));
         } catch (const GGUFError& e) {
-            throw refuse("split.count", split->count, part_of(no, count) + " is not there: " + e.what());
+            throw refuse("split.count", split->count, part_of(no, count) + ": " + e.what());
         }
         add_part(parts, std::move(*file));
     }
@@ -145,11 +148,6 @@ void File::index_tensors() {
     by_name_ = order_by(tensors_, &TensorInfo::name);
     if (const TensorInfo* t = find_duplicate(tensors_, &TensorInfo::name, by_name_))
         throw error_at(paths_[t->part], "tensor " + quoted(t->name), t->at, "the name occurs twice");
-}
-
-const Value* File::value(std::string_view key) const {
-    const Entry* entry = find_entry(metadata_, key);
-    return entry == nullptr ? nullptr : &entry->value;
 }
 
 const TensorInfo* File::find(std::string_view name) const {

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -22,9 +21,6 @@ using Value =
                  std::vector<uint32_t>, std::vector<int32_t>, std::vector<float>, std::vector<bool>,
                  std::vector<std::string>, std::vector<uint64_t>, std::vector<int64_t>, std::vector<double>>;
 
-// A scalar of any integer type that is not negative.
-std::optional<uint64_t> as_unsigned(const Value& value);
-
 struct Entry {
     std::string key;
     Value value;
@@ -33,10 +29,9 @@ struct Entry {
 
 struct TensorInfo {
     std::string name;
-    uint32_t type;  // formats::find_type knows it; it may be one that nothing computes with yet
-    std::vector<uint64_t>
-        dims;         // 1 to 4, in the order of the file: dims[0] is the row length, whole blocks of the type
-    uint64_t offset;  // of its data, from the start of its part
+    uint32_t type;               // formats::find_type knows it, but may say that it is not supported
+    std::vector<uint64_t> dims;  // 1 to 4, as in the file: dims[0] is the row length, whole blocks of the type
+    uint64_t offset;             // of its data, from the start of its part
     uint64_t n_bytes;
     uint32_t part;  // index in File::paths()
     uint64_t at;    // where its row of the table begins in its part, for messages
@@ -58,7 +53,6 @@ class File {
 
     // Of the first part, in the order of the file.
     const std::vector<Entry>& metadata() const { return metadata_; }
-    const Value* value(std::string_view key) const;  // nullptr if absent
 
     // Of all parts, in the order of the files.
     const std::vector<TensorInfo>& tensors() const { return tensors_; }

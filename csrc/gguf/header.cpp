@@ -35,46 +35,23 @@ struct Tag {
 // Calls f with the Tag of the C++ type that a GGUF value type is read as; false if there is no such scalar type.
 template <typename F>
 bool with_scalar_type(uint32_t id, F f) {
+    // clang-format off
     switch (id) {
-        case 0:
-            f(Tag<uint8_t>{});
-            return true;
-        case 1:
-            f(Tag<int8_t>{});
-            return true;
-        case 2:
-            f(Tag<uint16_t>{});
-            return true;
-        case 3:
-            f(Tag<int16_t>{});
-            return true;
-        case 4:
-            f(Tag<uint32_t>{});
-            return true;
-        case 5:
-            f(Tag<int32_t>{});
-            return true;
-        case 6:
-            f(Tag<float>{});
-            return true;
-        case 7:
-            f(Tag<bool>{});
-            return true;
-        case 8:
-            f(Tag<std::string>{});
-            return true;
-        case 10:
-            f(Tag<uint64_t>{});
-            return true;
-        case 11:
-            f(Tag<int64_t>{});
-            return true;
-        case 12:
-            f(Tag<double>{});
-            return true;
-        default:
-            return false;
+        case 0: f(Tag<uint8_t>{}); return true;
+        case 1: f(Tag<int8_t>{}); return true;
+        case 2: f(Tag<uint16_t>{}); return true;
+        case 3: f(Tag<int16_t>{}); return true;
+        case 4: f(Tag<uint32_t>{}); return true;
+        case 5: f(Tag<int32_t>{}); return true;
+        case 6: f(Tag<float>{}); return true;
+        case 7: f(Tag<bool>{}); return true;
+        case 8: f(Tag<std::string>{}); return true;
+        case 10: f(Tag<uint64_t>{}); return true;
+        case 11: f(Tag<int64_t>{}); return true;
+        case 12: f(Tag<double>{}); return true;
+        default: return false;
     }
+    // clang-format on
 }
 
 template <typename T>
@@ -101,7 +78,7 @@ std::vector<T> take_array(Cursor& cursor) {
         for (uint64_t i = 0; i < n; ++i) values.push_back(take_scalar<T>(cursor));
     } else {
         values.resize(static_cast<size_t>(n));
-        cursor.take_bytes(values.data(), n * sizeof(T));
+        if (n > 0) cursor.take_bytes(values.data(), n * sizeof(T));  // the data() of an empty vector may be null
     }
     return values;
 }
@@ -181,7 +158,8 @@ TensorInfo take_tensor(Cursor& cursor, uint32_t part) {
     const uint64_t type_at = cursor.at();
     t.type = cursor.take<uint32_t>();
     const formats::TypeInfo* type = formats::find_type(t.type);
-    if (type == nullptr) cursor.fail(type_at, "tensor type " + std::to_string(t.type) + " is unknown");
+    if (type == nullptr)
+        cursor.fail(type_at, "tensor type " + std::to_string(t.type) + " is none that this version knows");
     t.n_bytes = data_bytes(cursor, t, *type, dims_at);
     t.offset = cursor.take<uint64_t>();  // from the start of the data section, until place_tensors
     return t;
