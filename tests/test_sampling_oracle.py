@@ -1,4 +1,4 @@
-"""The oracle of test_sampler.py by itself: Philox's published vectors, fma against exact fractions, exp against NumPy."""
+"""The oracle of test_sampler.py: Philox's published vectors, fma against exact fractions, exp against NumPy."""
 
 from __future__ import annotations
 

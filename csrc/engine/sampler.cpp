@@ -237,7 +237,7 @@ const float* Sampler::adjust(const float* logits) {
     return adjusted_.data();
 }
 
-// One pass that passes over whole blocks below the k-th best so far: 40 of 150,000 random logits are about 370 inserts.
+// One pass, which skips whole blocks below the k-th best so far: 40 of 150,000 random logits take about 370 inserts.
 void Sampler::take_top_k(const float* x) {
     constexpr size_t kBlock = 64;
     const auto n_vocab = static_cast<size_t>(n_vocab_);
