@@ -1,0 +1,170 @@
+"""The vocabulary of a GGUF file, checked: a model file is hostile input, so every field is doubted before use."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from ..errors import GGUFError
+
+PREFIX = "tokenizer.ggml."
+
+# Tokens that end a turn in models whose metadata does not say so.
+_END_NAMES = frozenset(
+    [
+        *("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"),
+        *("<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "</s>", "<｜end▁of▁sentence｜>"),
+    ]
+)
+
+
+class TokenType(IntEnum):
+    """`tokenizer.ggml.token_type`, as the GGUF specification numbers it."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Tokens, what they are, and the merges in order of rank. Ids are positions in `tokens`."""
+
+    kind: str
+    tokens: list[str]
+    types: list[int]
+    ids: dict[str, int]
+    merges: list[tuple[str, str]]
+    bos_id: int | None
+    eos_id: int | None
+    add_bos: bool | None  # None: the metadata does not say
+    add_eos: bool
+    end_ids: frozenset[int]
+
+    @property
+    def byte_level(self) -> bool:
+        return self.kind == "gpt2"
+
+
+def read_vocabulary(metadata: Mapping[str, Any], path: str = "") -> Vocabulary:
+    """Read and check `tokenizer.ggml.*`. Raises GGUFError that names the file and the key."""
+    return _Reader(metadata, path).vocabulary()
+
+
+class _Reader:
+    def __init__(self, metadata: Mapping[str, Any], path: str) -> None:
+        self._metadata = metadata
+        self._where = f"{path}: " if path else ""
+
+    def vocabulary(self) -> Vocabulary:
+        kind = self._get("model", str)
+        if kind is None:
+            raise self._error("model", "is missing")
+        tokens = self._tokens()
+        ids = {token: i for i, token in enumerate(tokens)}
+        if len(ids) != len(tokens):
+            token, i = next((t, i) for i, t in enumerate(tokens) if ids[t] != i)
+            raise self._error("tokens", f"holds {token[:80]!r} twice, as {i} and {ids[token]}")
+        types = self._types(len(tokens))
+        merges = self._merges(ids) if kind == "gpt2" else []
+
+        # An end token that the file takes for ordinary text is control, unless merges make it: then it is text.
+        made = {left + right for left, right in merges if left + right in _END_NAMES}
+        ends = [ids[name] for name in _END_NAMES if name in ids and name not in made]
+        for i in ends:
+            types[i] = TokenType.CONTROL
+
+        special = {name: self._id(name, len(tokens)) for name in ("bos", "eos", "eot", "eom", "unknown", "padding")}
+        ends += [i for name in ("eos", "eot", "eom") if (i := special[name]) is not None]
+        return Vocabulary(
+            kind=kind,
+            tokens=tokens,
+            types=types,
+            ids=ids,
+            merges=_reachable(merges, tokens, types),
+            bos_id=special["bos"],
+            eos_id=special["eos"],
+            add_bos=self._flag("bos", special["bos"]),
+            add_eos=bool(self._flag("eos", special["eos"])),
+            end_ids=frozenset(ends),
+        )
+
+    def _error(self, key: str, problem: str) -> GGUFError:
+        return GGUFError(f"{self._where}{PREFIX}{key} {problem}")
+
+    def _get(self, key: str, kind: type) -> Any:
+        value = self._metadata.get(PREFIX + key)
+        if value is not None and not isinstance(value, kind):
+            raise self._error(key, f"is of type {type(value).__name__}, not {kind.__name__}")
+        return value
+
+    def _strings(self, key: str) -> list[str]:
+        values = self._get(key, list)
+        if not values and (values is None or key == "tokens"):
+            raise self._error(key, "is missing" if values is None else "is empty")
+        for i, value in enumerate(values):
+            if type(value) is not str:
+                raise self._error(f"{key}[{i}]", f"is of type {type(value).__name__}, not str")
+        return list(values)
+
+    def _tokens(self) -> list[str]:
+        # Some vocabularies are padded with empty tokens; the names are llama.cpp's.
+        return [token or f"[EMPTY_{i}]" for i, token in enumerate(self._strings("tokens"))]
+
+    def _types(self, n_tokens: int) -> list[int]:
+        values = self._metadata.get(PREFIX + "token_type")
+        if values is None:
+            return [int(TokenType.NORMAL)] * n_tokens
+        tolist = getattr(values, "tolist", None)  # a NumPy array, as the reader gives it
+        values = tolist() if tolist is not None else values
+        if not isinstance(values, list) or any(type(value) is not int for value in values):
+            raise self._error("token_type", "is not an array of integers")
+        if len(values) != n_tokens:
+            raise self._error("token_type", f"has {len(values)} entries for {n_tokens} tokens")
+        return list(values)
+
+    def _merges(self, ids: dict[str, int]) -> list[tuple[str, str]]:
+        merges = {}  # a dict: of a merge given twice, the first rank counts
+        for i, merge in enumerate(self._strings("merges")):
+            left, _, right = merge.partition(" ")
+            if not left or not right or " " in right:
+                raise self._error(f"merges[{i}]", f"is {merge[:80]!r}, not two tokens with a space between")
+            if left not in ids or right not in ids or left + right not in ids:
+                missing = next(token for token in (left, right, left + right) if token not in ids)
+                raise self._error(f"merges[{i}]", f"names {missing[:80]!r}, which is not a token")
+            merges[left, right] = None
+        return list(merges)
+
+    def _id(self, name: str, n_tokens: int) -> int | None:
+        key = f"{name}_token_id"
+        value: int | None = self._get(key, int)
+        if value is not None and (isinstance(value, bool) or not 0 <= value < n_tokens):
+            raise self._error(key, f"is {value}, outside the vocabulary of {n_tokens} tokens")
+        return value
+
+    def _flag(self, name: str, token_id: int | None) -> bool | None:
+        key = f"add_{name}_token"
+        value: bool | None = self._get(key, bool)
+        if value and token_id is None:
+            warnings.warn(
+                f"{self._where}{PREFIX}{key} is true, but there is no {PREFIX}{name}_token_id: none is added",
+                stacklevel=5,
+            )
+            return False
+        return value
+
+
+def _reachable(merges: list[tuple[str, str]], tokens: list[str], types: list[int]) -> list[tuple[str, str]]:
+    """Without the merges that make or use a control token: plain text must never become one."""
+    control = {tokens[i] for i, kind in enumerate(types) if kind in (TokenType.CONTROL, TokenType.UNKNOWN)}
+    return [
+        (left, right)
+        for left, right in merges
+        if left + right not in control and left not in control and right not in control
+    ]
