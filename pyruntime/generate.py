@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -176,7 +176,7 @@ class Stream:
         """Ends the generation where it is."""
         self._pieces.close()
 
-    def _run(self, engine: _core.Engine) -> Iterator[str]:
+    def _run(self, engine: _core.Engine) -> Generator[str, None, None]:
         try:
             for _, text in run(engine, [self._job]):
                 if text:

@@ -6,21 +6,23 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyruntime import _core, arch
 from pyruntime.arch.hparams import HParams
-from pyruntime.chat_template import ChatTemplate
 from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, UnsupportedError
 from pyruntime.generate import Generation, Job, Stream, run
-from pyruntime.plan import Plan, PlanBuilder, Weight, Weights
+from pyruntime.plan import Plan, PlanBuilder, Weights
 from pyruntime.sampling import Sampling
 from pyruntime.session import Ids, Session, as_ids
 from pyruntime.system import available_memory, default_threads
-from pyruntime.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from pyruntime.chat_template import ChatTemplate
+    from pyruntime.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
@@ -90,11 +92,15 @@ class Model:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
+        from pyruntime.tokenizer import load_tokenizer  # with what it needs 50 ms, and token ids alone do without
+
         return load_tokenizer(self.metadata, self.path)
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:
         """The file's own template; None for a base model."""
+        from pyruntime.chat_template import ChatTemplate
+
         source = self.metadata.get("tokenizer.chat_template")
         if source is None:
             return None
@@ -119,7 +125,12 @@ class Model:
 
     @overload
     def generate(
-        self, prompt: Prompt, *, max_tokens: int | None = ..., sampling: Sampling | None = ..., stop: Sequence[str] = ...
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int | None = ...,
+        sampling: Sampling | None = ...,
+        stop: Sequence[str] = ...,
     ) -> Generation: ...
     @overload
     def generate(
@@ -197,7 +208,9 @@ class Model:
     def __enter__(self) -> Model:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # Inside
@@ -210,8 +223,7 @@ class Model:
 
     def _plan(self, file: _core.GGUF, hp: HParams) -> Plan:
         build = arch.find(self.architecture, self.path)
-        weights = Weights((Weight(t.name, t.type_name, t.shape) for t in file.tensors), self.path)
-        plan = build(PlanBuilder(), hp, weights)
+        plan = build(PlanBuilder(), hp, Weights.of(file))
         unused = {t.name for t in file.tensors} - set(plan.weight_names) - _HARMLESS
         if unused:  # a bias or a norm that is left out gives a model that talks, wrongly
             raise UnsupportedError(
@@ -253,7 +265,9 @@ class Model:
                 "load the model with a larger context or shorten the text"
             )
         held = session.ids
-        shared = next((i for i, (a, b) in enumerate(zip(held, ids.tolist(), strict=False)) if a != b), min(len(held), len(ids)))
+        shared = next(
+            (i for i, (a, b) in enumerate(zip(held, ids.tolist(), strict=False)) if a != b), min(len(held), len(ids))
+        )
         shared = min(shared, len(ids) - 1)
         session.rewind(shared)
         return ids[shared:]

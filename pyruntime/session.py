@@ -63,7 +63,8 @@ class Session:
         for chunk, is_last in self.chunks(given):
             self._engine.step([(self._sequence, chunk, LAST if is_last else NONE)], logits if is_last else None)
             self.advanced(chunk)
-        return logits[0]
+        last: NDArray[np.float32] = logits[0]
+        return last
 
     def logits(self, ids: Iterable[int] | Ids) -> NDArray[np.float32]:
         """Computes these tokens and returns the logits of every one's position, float32 (n, n_vocab)."""
@@ -94,7 +95,9 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     # For generate.py, which puts several sessions into one step.

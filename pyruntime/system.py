@@ -11,11 +11,8 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def default_threads() -> int:
     """Physical cores that the process may run on, at most its cgroup's quota of CPU time; at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        cpus = sorted(os.sched_getaffinity(0))
-    else:
-        cpus = list(range(os.cpu_count() or 1))
-    cores = {_core_of(cpu) for cpu in cpus}
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores = {_core_of(cpu) for cpu in allowed}
     return max(1, min(len(cores), _quota_cpus() or len(cores)))
 
 

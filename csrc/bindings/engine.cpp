@@ -74,7 +74,8 @@ PlanSpec read_plan(const py::dict& plan) {
     PlanSpec spec;
     for (const py::handle h : plan["values"]) {
         const auto [quantized, outputs, width] = h.cast<std::tuple<bool, bool, int64_t>>();
-        spec.values.push_back({quantized ? Kind::quantized : Kind::floats, outputs ? Rows::outputs : Rows::tokens, width});
+        spec.values.push_back(
+            {quantized ? Kind::quantized : Kind::floats, outputs ? Rows::outputs : Rows::tokens, width});
     }
     for (const py::handle h : plan["steps"]) {
         const auto t = h.cast<py::tuple>();
@@ -103,7 +104,8 @@ std::shared_ptr<Engine> load(const gguf::File& file, const std::vector<std::stri
 
 using Logits = py::array_t<float, py::array::c_style>;
 
-Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, int>>& pieces, std::optional<Logits> out) {
+Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, int>>& pieces,
+            std::optional<Logits> out) {
     Batch batch;
     int64_t outputs = 0;
     for (const auto& [sequence, ids, want] : pieces) {
@@ -113,7 +115,8 @@ Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, in
     }
     Logits logits = out ? *out : Logits({outputs, engine.n_vocab()});
     if (logits.ndim() != 2 || logits.shape(0) != outputs || logits.shape(1) != engine.n_vocab())
-        throw std::invalid_argument("out must be (" + std::to_string(outputs) + ", " + std::to_string(engine.n_vocab()) + ")");
+        throw std::invalid_argument("out must be (" + std::to_string(outputs) + ", " +
+                                    std::to_string(engine.n_vocab()) + ")");
     float* data = logits.mutable_data();
     {
         const py::gil_scoped_release release;
@@ -122,7 +125,8 @@ Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, in
     return logits;
 }
 
-std::vector<int32_t> step_and_sample(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, Sampler*>>& pieces) {
+std::vector<int32_t> step_and_sample(Engine& engine,
+                                     const std::vector<std::tuple<BoundSequence*, Ids, Sampler*>>& pieces) {
     Batch batch;
     std::vector<Sampler*> samplers;
     for (const auto& [sequence, ids, sampler] : pieces) {
@@ -144,12 +148,14 @@ void register_engine(py::module_& m) {
 
     py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine", "A loaded model: weights, plan, KV pages, threads.")
         .def(py::init(&load), py::arg("file"), py::arg("weights"), py::arg("plan"), py::kw_only(), py::arg("context"),
-             py::arg("max_tokens"), py::arg("n_threads"), py::arg("kv_f16"), py::arg("kv_max_bytes"), py::arg("isa") = "")
+             py::arg("max_tokens"), py::arg("n_threads"), py::arg("kv_f16"), py::arg("kv_max_bytes"),
+             py::arg("isa") = "")
         .def("sequence", [](std::shared_ptr<Engine> e) { return BoundSequence(e, e->new_sequence()); })
         .def("step", &step, py::arg("pieces"), py::arg("out").noconvert() = py::none(),
              "pieces: [(Sequence, int32 ids, want)], want 0 none, 1 last, 2 all. Returns float32 (outputs, n_vocab).")
         .def("step_and_sample", &step_and_sample, py::arg("pieces"),
-             "pieces: [(Sequence, int32 ids, Sampler | None)]. Returns the next id of each sequence, -1 without a sampler.")
+             "pieces: [(Sequence, int32 ids, Sampler | None)]. Returns the next id of each sequence, -1 without a "
+             "sampler.")
         .def("counters", &Engine::counters)
         .def("items_by_thread", &Engine::items_by_thread)
         .def_property_readonly("n_vocab", &Engine::n_vocab)

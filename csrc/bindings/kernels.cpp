@@ -35,7 +35,8 @@ py::array_t<float> dequantize(const Bytes& data, const std::string& type) {
 py::array_t<float> pack_unpack(const Bytes& data, const std::string& type, size_t rows, size_t cols) {
     const formats::TypeInfo& t = supported_type(type);
     const size_t row_bytes = cols / t.n_block * t.n_bytes;
-    if (cols % t.n_block != 0 || size_t(data.size()) != rows * row_bytes) throw std::invalid_argument("data does not fit the shape");
+    if (cols % t.n_block != 0 || size_t(data.size()) != rows * row_bytes)
+        throw std::invalid_argument("data does not fit the shape");
     py::array_t<float> out({rows, cols});
     std::vector<uint8_t> group(formats::group_bytes(t.id, cols));
     for (size_t r = 0; r < rows; r += 16) {
@@ -44,7 +45,8 @@ py::array_t<float> pack_unpack(const Bytes& data, const std::string& type, size_
         if (bad.row >= 0)
             throw GGUFError("row " + std::to_string(r + size_t(bad.row)) + ", column " + std::to_string(bad.column) +
                             ": not finite");
-        for (int i = 0; i < n; i++) formats::unpack_row(t.id, group.data(), i, cols, out.mutable_data(ssize_t(r) + i, 0));
+        for (int i = 0; i < n; i++)
+            formats::unpack_row(t.id, group.data(), i, cols, out.mutable_data(ssize_t(r) + i, 0));
     }
     return out;
 }
@@ -60,24 +62,33 @@ void register_kernels(py::module_& m) {
             if (const formats::TypeInfo* t = formats::find_type(id); t && t->supported) names.push_back(t->name);
         return names;
     });
-    m.def("type_sizes", [] {
-        std::map<uint32_t, std::tuple<std::string, uint32_t, uint32_t>> sizes;
-        for (uint32_t id = 0; id < 64; id++)
-            if (const formats::TypeInfo* t = formats::find_type(id)) sizes[id] = {t->name, t->n_block, t->n_bytes};
-        return sizes;
-    }, "id -> (name, elements of a block, bytes of a block)");
+    m.def(
+        "type_sizes",
+        [] {
+            std::map<uint32_t, std::tuple<std::string, uint32_t, uint32_t>> sizes;
+            for (uint32_t id = 0; id < 64; id++)
+                if (const formats::TypeInfo* t = formats::find_type(id)) sizes[id] = {t->name, t->n_block, t->n_bytes};
+            return sizes;
+        },
+        "id -> (name, elements of a block, bytes of a block)");
     m.def("dequantize", &dequantize, py::arg("data"), py::arg("type"));
     m.def("pack_unpack", &pack_unpack, py::arg("data"), py::arg("type"), py::arg("rows"), py::arg("cols"));
-    m.def("rope_frequencies", [](double theta, int n_rot) {
-        std::vector<double> f;
-        for (int i = 0; i < n_rot / 2; i++) f.push_back(portable_exp2(-(2.0 * i / n_rot) * portable_log2(theta)));
-        return f;
-    }, py::arg("theta"), py::arg("n_rot"));
-    m.def("sincos", [](double angle) {
-        double s, c;
-        portable_sincos(angle, s, c);
-        return std::make_pair(s, c);
-    }, py::arg("angle"), "The sine and cosine of the contract (docs/numerics.md), for tests.");
+    m.def(
+        "rope_frequencies",
+        [](double theta, int n_rot) {
+            std::vector<double> f;
+            for (int i = 0; i < n_rot / 2; i++) f.push_back(portable_exp2(-(2.0 * i / n_rot) * portable_log2(theta)));
+            return f;
+        },
+        py::arg("theta"), py::arg("n_rot"));
+    m.def(
+        "sincos",
+        [](double angle) {
+            double s, c;
+            portable_sincos(angle, s, c);
+            return std::make_pair(s, c);
+        },
+        py::arg("angle"), "The sine and cosine of the contract (docs/numerics.md), for tests.");
 }
 
 }  // namespace pyruntime::bindings

@@ -1,5 +1,5 @@
-// The floating-point state of the contract, for as long as the object lives: nearest even, no flush-to-zero, no denormals-are-zero,
-// no traps. Another library may have changed it; the caller gets its own back.
+// The floating-point state of the contract, for as long as the object lives: nearest even, no flush-to-zero, no
+// denormals-are-zero, no traps. Another library may have changed it; the caller gets its own back.
 #pragma once
 #include <cstdint>
 

@@ -8,8 +8,8 @@
 
 namespace pyruntime {
 
-Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, PlanSpec plan, const EngineConfig& config,
-               const Poll& poll)
+Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, PlanSpec plan,
+               const EngineConfig& config, const Poll& poll)
     : config_(config), kernels_(choose_isa(config.isa)), threads_(config.n_threads) {
     // rope's argument reduction is exact below 2^20 quarter turns (docs/numerics.md)
     if (config.context < 1 || config.context > (1 << 20))
@@ -69,7 +69,8 @@ void Engine::check(const std::vector<Piece>& pieces) const {
                                             " is outside 0.." + std::to_string(n_vocab_ - 1));
         if (p.sequence->length() + p.n > config_.context)
             throw ContextError(std::to_string(p.sequence->length() + p.n) + " tokens do not fit the context of " +
-                               std::to_string(config_.context) + "; load the model with a larger context or shorten the text");
+                               std::to_string(config_.context) +
+                               "; load the model with a larger context or shorten the text");
         total += p.n;
     }
     if (total == 0 || total > config_.max_tokens)
@@ -116,7 +117,8 @@ void Engine::step(const std::vector<Piece>& pieces, float* logits, const Poll& p
 
 std::vector<int32_t> Engine::step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers,
                                              const Poll& poll) {
-    if (samplers.size() != pieces.size()) throw std::invalid_argument("a step needs a sampler, or none, for each piece");
+    if (samplers.size() != pieces.size())
+        throw std::invalid_argument("a step needs a sampler, or none, for each piece");
     size_t n_sampled = 0;
     for (size_t i = 0; i < pieces.size(); i++) {
         pieces[i].want = samplers[i] ? Want::last : Want::none;

@@ -1,5 +1,5 @@
-// A loaded model: weights, plan, KV pages, threads. A step takes a batch of pieces, (sequence, tokens, whose logits); the sequences
-// advance only if the whole step succeeds.
+// A loaded model: weights, plan, KV pages, threads. A step takes a batch of pieces, (sequence, tokens, whose logits);
+// the sequences advance only if the whole step succeeds.
 #pragma once
 #include <map>
 #include <memory>
@@ -14,12 +14,12 @@
 namespace pyruntime {
 
 struct EngineConfig {
-    int64_t context;         // positions that a sequence may have
-    int64_t max_tokens;      // of a step
+    int64_t context;     // positions that a sequence may have
+    int64_t max_tokens;  // of a step
     int n_threads;
     bool kv_f16;
     size_t kv_max_bytes;
-    std::string isa;         // empty: PYRUNTIME_ISA, else the best
+    std::string isa;  // empty: PYRUNTIME_ISA, else the best
 };
 
 enum class Want { none, last, all };  // positions of a piece whose logits are returned
@@ -45,14 +45,15 @@ class Engine {
     std::shared_ptr<Sequence> fork(const Sequence& sequence);
     void rewind(Sequence& sequence, int64_t length);
 
-    // logits: (sum of outputs, n_vocab) float32, the pieces in order. Throws std::invalid_argument for an id out of range, an
-    // empty piece, a sequence named twice or too many tokens; ContextError; MemoryLimitError; Interrupted; NumericsError.
-    // Steps of several threads queue.
+    // logits: (sum of outputs, n_vocab) float32, the pieces in order. Throws std::invalid_argument for an id out of
+    // range, an empty piece, a sequence named twice or too many tokens; ContextError; MemoryLimitError; Interrupted;
+    // NumericsError. Steps of several threads queue.
     void step(const std::vector<Piece>& pieces, float* logits, const Poll& poll);
 
-    // A step, then the next token of each piece that has a sampler (nullptr: none, and -1 is returned for it). The sampler accepts
-    // the ids of the piece first; the drawn id is accepted with the step that takes it.
-    std::vector<int32_t> step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers, const Poll& poll);
+    // A step, then the next token of each piece that has a sampler (nullptr: none, and -1 is returned for it). The
+    // sampler accepts the ids of the piece first; the drawn id is accepted with the step that takes it.
+    std::vector<int32_t> step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers,
+                                         const Poll& poll);
 
     std::map<std::string, int64_t> counters() const;
     std::vector<int64_t> items_by_thread() const { return executor_->items_by_thread(); }

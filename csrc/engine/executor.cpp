@@ -17,7 +17,8 @@ void check_ids(const PlanSpec& plan) {
     for (const StepSpec& step : plan.steps)
         for (const auto* ids : {&step.inputs, &step.outputs})
             for (int id : *ids)
-                if (!known(id)) throw Error("plan: " + step.op + " (" + step.where + "): no value " + std::to_string(id));
+                if (!known(id))
+                    throw Error("plan: " + step.op + " (" + step.where + "): no value " + std::to_string(id));
     if (!known(plan.logits) || plan.values[size_t(plan.logits)].rows != Rows::outputs ||
         plan.values[size_t(plan.logits)].kind != Kind::floats)
         throw Error("plan: its result must be float rows of the outputs");
@@ -46,7 +47,8 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
       stats_(size_t(threads.size())),
       barrier_(threads.size()) {
     check_ids(plan_);
-    // Phases are separated by barriers. Memory is reused only over a barrier: inside a phase the threads are not in step.
+    // Phases are separated by barriers. Memory is reused only over a barrier: inside a phase the threads are not in
+    // step.
     std::vector<int> phase_of_step;
     std::vector<bool> barrier_after;
     int phase = 0;
@@ -88,7 +90,8 @@ void Executor::lay_out(const std::vector<int>& phase_of_step) {
             life.first = life.last = phase_of_step[i];
         }
         for (int id : plan_.steps[i].inputs) {
-            if (lives[size_t(id)].first < 0) throw Error("plan: value " + std::to_string(id) + " is read before it is written");
+            if (lives[size_t(id)].first < 0)
+                throw Error("plan: value " + std::to_string(id) + " is read before it is written");
             lives[size_t(id)].last = phase_of_step[i];
         }
     }
@@ -126,8 +129,7 @@ void Executor::run(StepState& s, const Poll& poll) {
         }
     });
     if (s.cancelled) throw Interrupted();
-    if (!finite)
-        throw NumericsError("the logits are not finite: the model's weights overflow, or the file is damaged");
+    if (!finite) throw NumericsError("the logits are not finite: the model's weights overflow, or the file is damaged");
 }
 
 void Executor::run_thread(StepState& s, const Poll& poll, int thread) {

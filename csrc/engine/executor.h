@@ -1,5 +1,5 @@
-// Runs a plan: every operation on every thread, with a barrier between operations that depend on each other's rows. All buffers
-// are laid out once in one arena; nothing is allocated on the way of a token.
+// Runs a plan: every operation on every thread, with a barrier between operations that depend on each other's rows. All
+// buffers are laid out once in one arena; nothing is allocated on the way of a token.
 #pragma once
 #include <array>
 #include <memory>
@@ -12,11 +12,11 @@ namespace pyruntime {
 
 class Executor {
   public:
-    Executor(PlanSpec plan, const Weights& weights, const PagePool& pages, const KernelTable& kernels, ThreadPool& threads,
-             int64_t max_tokens);
+    Executor(PlanSpec plan, const Weights& weights, const PagePool& pages, const KernelTable& kernels,
+             ThreadPool& threads, int64_t max_tokens);
 
-    // One step; s.logits holds s.n_outputs rows afterwards. Throws Interrupted if poll() asks to stop, and NumericsError if a
-    // logit is not finite. poll is asked by the calling thread at most every 20 ms.
+    // One step; s.logits holds s.n_outputs rows afterwards. Throws Interrupted if poll() asks to stop, and
+    // NumericsError if a logit is not finite. poll is asked by the calling thread at most every 20 ms.
     void run(StepState& s, const Poll& poll);
 
     size_t arena_bytes() const { return arena_bytes_; }

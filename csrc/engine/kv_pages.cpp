@@ -13,7 +13,8 @@ size_t pages_for(int64_t positions) { return size_t((positions + kPageTokens - 1
 
 }  // namespace
 
-PagePool::PagePool(const std::vector<CacheSpec>& caches, bool f16, size_t max_bytes) : f16_(f16), max_bytes_(max_bytes) {
+PagePool::PagePool(const std::vector<CacheSpec>& caches, bool f16, size_t max_bytes)
+    : f16_(f16), max_bytes_(max_bytes) {
     const size_t element = f16 ? 2 : 4;
     for (const CacheSpec& c : caches) {
         CacheLayout layout;

@@ -1,8 +1,9 @@
-// The KV cache: a pool of pages of 64 positions, counted by reference. A sequence is a list of pages; forking, rolling back and
-// sharing a prefix are list operations, and a page that is shared and partly filled is copied before it is written.
+// The KV cache: a pool of pages of 64 positions, counted by reference. A sequence is a list of pages; forking, rolling
+// back and sharing a prefix are list operations, and a page that is shared and partly filled is copied before it is
+// written.
 //
-// A page holds all layers: for each cache (a layer), for each kv head, keys [4 groups][head_dim][16 positions], then for each kv
-// head values [64 positions][head_dim padded to 16]. Not thread-safe: the engine holds its mutex.
+// A page holds all layers: for each cache (a layer), for each kv head, keys [4 groups][head_dim][16 positions], then
+// for each kv head values [64 positions][head_dim padded to 16]. Not thread-safe: the engine holds its mutex.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +19,7 @@ struct CacheSpec {
 };
 
 struct CacheLayout {
-    size_t key_offset, value_offset;            // of the first head, in a page
+    size_t key_offset, value_offset;  // of the first head, in a page
     size_t key_head_bytes, value_head_bytes;
 };
 
@@ -32,9 +33,9 @@ class PagePool {
     bool f16() const { return f16_; }
     const CacheLayout& layout(int cache) const { return layouts_[size_t(cache)]; }
 
-    uint8_t* acquire();              // one reference; contents finite but undefined
-    void share(uint8_t* page);       // one more
-    void release(uint8_t* page);     // one less; the last returns it to the pool
+    uint8_t* acquire();           // one reference; contents finite but undefined
+    void share(uint8_t* page);    // one more
+    void release(uint8_t* page);  // one less; the last returns it to the pool
     bool shared(const uint8_t* page) const;
 
   private:

@@ -1,4 +1,5 @@
-// Large blocks of memory: aligned to a cache line, on huge pages where the system gives them, and an error that says how much.
+// Large blocks of memory: aligned to a cache line, on huge pages where the system gives them, and an error that says
+// how much.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -121,7 +121,9 @@ class RmsNorm : public RowWise {
         w_ = o.vector(0, x_.width());
         eps_ = float(o.number("eps"));
     }
-    void row(const StepState& s, int64_t r) const override { kernel_(x_.row(s, r), w_, eps_, x_.width(), y_.row(s, r)); }
+    void row(const StepState& s, int64_t r) const override {
+        kernel_(x_.row(s, r), w_, eps_, x_.width(), y_.row(s, r));
+    }
 
   private:
     decltype(KernelTable::rms_norm) kernel_;
@@ -158,7 +160,9 @@ class Add : public RowWise {
         y_ = o.output(0);
         o.require(a_.width() == b_.width() && a_.width() == y_.width() && a_.rows() == b_.rows(), "shapes differ");
     }
-    void row(const StepState& s, int64_t r) const override { kernel_(a_.row(s, r), b_.row(s, r), a_.width(), y_.row(s, r)); }
+    void row(const StepState& s, int64_t r) const override {
+        kernel_(a_.row(s, r), b_.row(s, r), a_.width(), y_.row(s, r));
+    }
 
   private:
     decltype(KernelTable::add) kernel_;
@@ -176,7 +180,8 @@ class RopeTable : public RowWise {
         o.require(n_rot % 2 == 0 && y_.width() == n_rot, "n_rot");
         o.require(theta >= 1 && theta <= 1e300, "theta is out of range");
         const double log2_theta = portable_log2(theta);
-        for (int i = 0; i < n_rot / 2; i++) inverse_frequency_.push_back(portable_exp2(-(2.0 * i / n_rot) * log2_theta));
+        for (int i = 0; i < n_rot / 2; i++)
+            inverse_frequency_.push_back(portable_exp2(-(2.0 * i / n_rot) * log2_theta));
     }
     void row(const StepState& s, int64_t r) const override {
         float* cosines = y_.row(s, r);
@@ -227,9 +232,19 @@ class KVStore : public RowWise {
         const int cache = o.integer("cache", 0, int(o.plan().caches.size()) - 1);
         const CacheSpec& spec = o.plan().caches[size_t(cache)];
         const CacheLayout& layout = o.context().pages.layout(cache);
-        o.require(k_.width() == int64_t(spec.n_kv_heads) * spec.head_dim && v_.width() == k_.width(), "width of k or v");
-        args_ = {nullptr, nullptr, spec.n_kv_heads, spec.head_dim, nullptr, 0, layout.key_offset, layout.value_offset,
-                 layout.key_head_bytes, layout.value_head_bytes, o.context().pages.f16()};
+        o.require(k_.width() == int64_t(spec.n_kv_heads) * spec.head_dim && v_.width() == k_.width(),
+                  "width of k or v");
+        args_ = {nullptr,
+                 nullptr,
+                 spec.n_kv_heads,
+                 spec.head_dim,
+                 nullptr,
+                 0,
+                 layout.key_offset,
+                 layout.value_offset,
+                 layout.key_head_bytes,
+                 layout.value_head_bytes,
+                 o.context().pages.f16()};
     }
     void row(const StepState& s, int64_t r) const override {
         KVStoreArgs a = args_;
@@ -334,7 +349,8 @@ class GatherOutputs : public Operation {
     Buffer x_, y_;
 };
 
-// One or more products with the same input, or a gated feed-forward's silu(x gate) * (x up). The items are weight groups.
+// One or more products with the same input, or a gated feed-forward's silu(x gate) * (x up). The items are weight
+// groups.
 class Linear : public Operation {
   public:
     Linear(const Operands& o, bool gated) : kernel_(o.context().kernels.matmul), gated_(gated) {
@@ -354,7 +370,8 @@ class Linear : public Operation {
             t.args.w = o.matrix(i, t.y.width(), x.width());
             if (gated) t.args.up = o.matrix(i + 1, t.y.width(), x.width());
             if (kind == Kind::quantized) t.args.xq = x.quantized();
-            o.require(quantized(t.args.w.type) == (kind == Kind::quantized), "the kind of x does not fit the weight's type");
+            o.require(quantized(t.args.w.type) == (kind == Kind::quantized),
+                      "the kind of x does not fit the weight's type");
             o.require(!gated || quantized(t.args.up.type) == (kind == Kind::quantized), "gate and up differ in kind");
             t.args.y_stride = t.y.width();
             if (residual) {

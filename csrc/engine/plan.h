@@ -1,5 +1,5 @@
-// The plan: a flat list of steps on values, as the Python builder describes it (pyruntime/plan/builder.py), and as the executor
-// runs it, with kernels, weights and buffer offsets resolved once.
+// The plan: a flat list of steps on values, as the Python builder describes it (pyruntime/plan/builder.py), and as the
+// executor runs it, with kernels, weights and buffer offsets resolved once.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -49,10 +49,10 @@ struct PieceState {
 // What changes from step to step. The vectors are allocated once, for max_tokens.
 struct StepState {
     int64_t n_tokens = 0, n_outputs = 0;
-    std::vector<int32_t> ids;         // of each token row
-    std::vector<int64_t> positions;   // in its sequence
-    std::vector<int32_t> piece_of;    // index of its piece
-    std::vector<int64_t> output_rows; // token row of each output row
+    std::vector<int32_t> ids;          // of each token row
+    std::vector<int64_t> positions;    // in its sequence
+    std::vector<int32_t> piece_of;     // index of its piece
+    std::vector<int64_t> output_rows;  // token row of each output row
     std::vector<PieceState> pieces;
     float* logits = nullptr;
     std::atomic<bool> cancelled{false};
@@ -94,8 +94,8 @@ struct BuildContext {
 class Operation {
   public:
     virtual ~Operation() = default;
-    // Row-wise operations take the rows of `rows` as items and touch only their own row of every operand, so two in a row need
-    // no barrier between them: each thread keeps its rows.
+    // Row-wise operations take the rows of `rows` as items and touch only their own row of every operand, so two in a
+    // row need no barrier between them: each thread keeps its rows.
     virtual bool row_wise() const { return false; }
     virtual Rows rows() const { return Rows::tokens; }
     virtual int64_t items(const StepState& s) const { return s.rows(rows()); }

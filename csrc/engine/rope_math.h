@@ -39,17 +39,26 @@ inline double portable_exp2(double x) {  // |x| < 1000
 inline void portable_sincos(double angle, double& sine, double& cosine) {  // |angle| < 1.6e6
     const double k = round_even(angle * 0.63661977236758138);
     // pi/2 in three parts of 33 bits: k * part is exact for |k| < 2^20.
-    const double r = ((angle - k * 1.57079632673412561417e+00) - k * 6.07710050630396597660e-11) - k * 2.02226624871116645580e-21;
+    const double r =
+        ((angle - k * 1.57079632673412561417e+00) - k * 6.07710050630396597660e-11) - k * 2.02226624871116645580e-21;
     const double r2 = r * r;
     double s = 1, c = 1;
     for (int i = 17; i >= 3; i -= 2) s = 1.0 - s * r2 / (i * (i - 1));
     for (int i = 16; i >= 2; i -= 2) c = 1.0 - c * r2 / (i * (i - 1));
     s *= r;
     switch (int64_t(k) & 3) {
-        case 0: sine = s, cosine = c; break;
-        case 1: sine = c, cosine = -s; break;
-        case 2: sine = -s, cosine = -c; break;
-        default: sine = -c, cosine = s; break;
+        case 0:
+            sine = s, cosine = c;
+            break;
+        case 1:
+            sine = c, cosine = -s;
+            break;
+        case 2:
+            sine = -s, cosine = -c;
+            break;
+        default:
+            sine = -c, cosine = s;
+            break;
     }
 }
 

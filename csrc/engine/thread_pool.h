@@ -1,5 +1,5 @@
-// A pool of its own: no OpenMP, which breaks over fork and between wheels. Workers sleep between jobs and spin only inside
-// one, at barriers a few hundred nanoseconds apart (a layer has ten of them).
+// A pool of its own: no OpenMP, which breaks over fork and between wheels. Workers sleep between jobs and spin only
+// inside one, at barriers a few hundred nanoseconds apart (a layer has ten of them).
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -50,8 +50,8 @@ class ThreadPool {
     int size() const { return n_threads_; }
 
     // Runs job(thread) on every thread with the floating-point state of the contract, the caller being thread 0, and
-    // returns when all have ended. One job at a time. Jobs must not throw. Throws Error in a forked child, whose workers
-    // do not exist.
+    // returns when all have ended. One job at a time. Jobs must not throw. Throws Error in a forked child, whose
+    // workers do not exist.
     template <class Job>
     void run(Job&& job) {
         start({&job, [](void* j, int thread) { (*static_cast<std::remove_reference_t<Job>*>(j))(thread); }});

@@ -1,5 +1,5 @@
-// The weights of a model in memory: matrices packed for the kernels, vectors as float32. Read once, in chunks, on all threads,
-// straight into the packed form; the file is not needed afterwards.
+// The weights of a model in memory: matrices packed for the kernels, vectors as float32. Read once, in chunks, on all
+// threads, straight into the packed form; the file is not needed afterwards.
 #pragma once
 #include <functional>
 #include <string>
@@ -18,19 +18,20 @@ using Poll = std::function<bool()>;
 
 class Weights {
   public:
-    // Loads the named tensors: those of one dimension as vectors, of two as matrices. GGUFError for one that is missing, has more
-    // dimensions or holds a value that is not finite; UnsupportedError for a type without kernels; Interrupted.
+    // Loads the named tensors: those of one dimension as vectors, of two as matrices. GGUFError for one that is
+    // missing, has more dimensions or holds a value that is not finite; UnsupportedError for a type without kernels;
+    // Interrupted.
     Weights(const gguf::File& file, const std::vector<std::string>& names, ThreadPool& threads, const Poll& poll);
 
     size_t n_bytes() const { return n_bytes_; }
     bool has(const std::string& name) const { return places_.count(name) != 0; }
-    PackedView matrix(const std::string& name) const;              // Error if it is a vector
+    PackedView matrix(const std::string& name) const;               // Error if it is a vector
     const float* vector(const std::string& name, int64_t n) const;  // Error if it is not a vector of n
 
   private:
     struct Place {
         const gguf::TensorInfo* info;
-        PackedView view;   // data relative to storage_ until loaded; a vector is one row of F32
+        PackedView view;  // data relative to storage_ until loaded; a vector is one row of F32
         bool is_vector;
         size_t offset;
     };

@@ -41,12 +41,16 @@ void each_u16(const uint8_t* src, size_t n, float* dst, Widen widen) {
 
 void dequantize(uint32_t type, const uint8_t* src, size_t n, float* dst) {
     switch (type) {
-        case F32: std::memcpy(dst, src, n * 4); return;
-        case F16: return each_u16(src, n, dst, half_to_float);
-        case BF16: return each_u16(src, n, dst, bf16_to_float);
+        case F32:
+            std::memcpy(dst, src, n * 4);
+            return;
+        case F16:
+            return each_u16(src, n, dst, half_to_float);
+        case BF16:
+            return each_u16(src, n, dst, bf16_to_float);
         case Q4_0:
-            return each_nibble<BlockQ4_0>(
-                src, n, dst, [](const BlockQ4_0& b, int q) { return half_to_float(b.d) * float(q - 8); });
+            return each_nibble<BlockQ4_0>(src, n, dst,
+                                          [](const BlockQ4_0& b, int q) { return half_to_float(b.d) * float(q - 8); });
         case Q4_1:
             return each_nibble<BlockQ4_1>(src, n, dst, [](const BlockQ4_1& b, int q) {
                 return half_to_float(b.d) * float(q) + half_to_float(b.m);
@@ -55,7 +59,8 @@ void dequantize(uint32_t type, const uint8_t* src, size_t n, float* dst) {
             return each_block<BlockQ8_0>(src, n, dst, [](const BlockQ8_0& b, float* out) {
                 for (int i = 0; i < 32; i++) out[i] = float(b.q[i]) * half_to_float(b.d);
             });
-        default: throw std::invalid_argument("dequantize: unsupported type");
+        default:
+            throw std::invalid_argument("dequantize: unsupported type");
     }
 }
 

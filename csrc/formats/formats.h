@@ -1,5 +1,6 @@
 // Block formats: the bytes of a file, dequantized and packed for the kernels. Scalar code: it runs once, while loading.
-// The value of each format is in docs/numerics.md; bytes of `dequantize` equal those of `gguf.quants` (tests/test_formats.py).
+// The value of each format is in docs/numerics.md; bytes of `dequantize` equal those of `gguf.quants`
+// (tests/test_formats.py).
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -78,13 +78,24 @@ size_t group_bytes(uint32_t type, size_t cols) {
     const size_t blocks = cols / 32;
     size_t n = 0;
     switch (type) {
-        case Q4_0: n = blocks * (256 + 32); break;
-        case Q4_1: n = blocks * (256 + 64); break;
-        case Q8_0: n = blocks * (512 + 32); break;
+        case Q4_0:
+            n = blocks * (256 + 32);
+            break;
+        case Q4_1:
+            n = blocks * (256 + 64);
+            break;
+        case Q8_0:
+            n = blocks * (512 + 32);
+            break;
         case F16:
-        case BF16: n = cols * 32; break;
-        case F32: n = cols * 64; break;
-        default: throw std::invalid_argument("group_bytes: unsupported type");
+        case BF16:
+            n = cols * 32;
+            break;
+        case F32:
+            n = cols * 64;
+            break;
+        default:
+            throw std::invalid_argument("group_bytes: unsupported type");
     }
     return (n + 63) / 64 * 64;
 }
@@ -118,10 +129,14 @@ BadValue pack_group(uint32_t type, const uint8_t* src, int n_rows, size_t cols, 
                 return half_is_finite(block.d);
             });
         }
-        case F16: return pack_u16(src, n_rows, cols, group, half_is_finite);
-        case BF16: return pack_u16(src, n_rows, cols, group, bf16_is_finite);
-        case F32: return pack_f32(src, n_rows, cols, group);
-        default: throw std::invalid_argument("pack_group: unsupported type");
+        case F16:
+            return pack_u16(src, n_rows, cols, group, half_is_finite);
+        case BF16:
+            return pack_u16(src, n_rows, cols, group, bf16_is_finite);
+        case F32:
+            return pack_f32(src, n_rows, cols, group);
+        default:
+            throw std::invalid_argument("pack_group: unsupported type");
     }
 }
 
@@ -168,7 +183,8 @@ void unpack_row(uint32_t type, const uint8_t* group, int row, size_t cols, float
             for (size_t k = 0; k < cols; k++)
                 dst[k] = from_bits(reinterpret_cast<const uint32_t*>(group)[kRows * k + row]);
             return;
-        default: throw std::invalid_argument("unpack_row: unsupported type");
+        default:
+            throw std::invalid_argument("unpack_row: unsupported type");
     }
 }
 

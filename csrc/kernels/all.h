@@ -16,12 +16,18 @@ template <class Sink>
 inline void any_group_product(const PackedView& w, int64_t group, const MatmulArgs& a, const Sink& sink) {
     const uint8_t* data = w.data + size_t(group) * w.group_bytes;
     switch (w.type) {
-        case formats::Q4_0: return group_product<Q4_0>(data, a, sink);
-        case formats::Q4_1: return group_product<Q4_1>(data, a, sink);
-        case formats::Q8_0: return group_product<Q8_0>(data, a, sink);
-        case formats::F16: return float_group_product<F16>(data, a, sink);
-        case formats::BF16: return float_group_product<BF16>(data, a, sink);
-        default: return float_group_product<F32>(data, a, sink);
+        case formats::Q4_0:
+            return group_product<Q4_0>(data, a, sink);
+        case formats::Q4_1:
+            return group_product<Q4_1>(data, a, sink);
+        case formats::Q8_0:
+            return group_product<Q8_0>(data, a, sink);
+        case formats::F16:
+            return float_group_product<F16>(data, a, sink);
+        case formats::BF16:
+            return float_group_product<BF16>(data, a, sink);
+        default:
+            return float_group_product<F32>(data, a, sink);
     }
 }
 
@@ -48,8 +54,8 @@ inline void matmul(const MatmulArgs& a, int64_t first_group, int64_t last_group)
 }
 
 constexpr KernelTable make_table(const char* name) {
-    return {name,       kMatmulTile, kAttentionTile, quantize, matmul,     rms_norm, add_row,
-            rope,       kv_store,    attention,      all_finite, exp_row};
+    return {name,    kMatmulTile, kAttentionTile, quantize,  matmul,     rms_norm,
+            add_row, rope,        kv_store,       attention, all_finite, exp_row};
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 // Attention of the query heads that share a kv head, over pages of 64 positions, with an online softmax.
 //
-// Keys are interleaved by 16 positions, so a lane is a key and a score is a chain of fma over head_dim: no horizontal sum.
-// Values are rows, so a lane is an output element and the sum over keys is a chain of fma. R query rows (tokens x heads of the
-// group) share every load and widening of K and V; each row has its own chains, so R changes no bit.
-// Each chunk (page) is finished alone, (m, l, o), and then combined in ascending order (docs/numerics.md).
+// Keys are interleaved by 16 positions, so a lane is a key and a score is a chain of fma over head_dim: no horizontal
+// sum. Values are rows, so a lane is an output element and the sum over keys is a chain of fma. R query rows (tokens x
+// heads of the group) share every load and widening of K and V; each row has its own chains, so R changes no bit. Each
+// chunk (page) is finished alone, (m, l, o), and then combined in ascending order (docs/numerics.md).
 #pragma once
 
 namespace pyruntime {
@@ -25,8 +25,12 @@ struct ChunkRange {
 inline ChunkRange seen(const AttentionArgs& a, int64_t position, int64_t chunk_start) {
     const int64_t lowest = a.window > 0 && position - a.window + 1 > 0 ? position - a.window + 1 : 0;
     const int64_t first = lowest - chunk_start, last = position + 1 - chunk_start;
-    return {first < 0 ? 0 : first > kPageTokens ? kPageTokens : int(first),
-            last < 0 ? 0 : last > kPageTokens ? kPageTokens : int(last)};
+    return {first < 0             ? 0
+            : first > kPageTokens ? kPageTokens
+                                  : int(first),
+            last < 0             ? 0
+            : last > kPageTokens ? kPageTokens
+                                 : int(last)};
 }
 
 inline float exp_scalar(float x) {

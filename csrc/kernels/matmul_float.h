@@ -1,6 +1,7 @@
 // Products of F32, F16 and BF16 weights with float32 activations: y = fma(w[k], x[k], y), k ascending, one lane a row.
-// Weights are widened exactly; the bf16 and fp16 dot instructions round differently from machine to machine and are not used.
-// A group is [cols][16]: each load gives one column of 16 rows. The tokens of a tile are independent chains of fma.
+// Weights are widened exactly; the bf16 and fp16 dot instructions round differently from machine to machine and are not
+// used. A group is [cols][16]: each load gives one column of 16 rows. The tokens of a tile are independent chains of
+// fma.
 #pragma once
 
 namespace pyruntime {

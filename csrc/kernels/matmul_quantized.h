@@ -1,12 +1,12 @@
 // Products of quantized weights with quantized activations.
 //
-// One lane is one output row, so the sum of a block is exact in int32 and the float sum goes over the blocks in ascending
-// order, for one token as for a thousand: matrix-vector and matrix-matrix have the same bits.
+// One lane is one output row, so the sum of a block is exact in int32 and the float sum goes over the blocks in
+// ascending order, for one token as for a thousand: matrix-vector and matrix-matrix have the same bits.
 //   y = fma(float(S), d_w * d_x, y)         every format
 //   y = fma(m_w, d_x * sum(x), y)           formats with a min
-// Two ways to the same numbers. Up to kDirectTokens tokens read the packed weights once and widen them in registers: memory
-// bandwidth is the limit. More tokens share a panel (a group of 16 rows as bytes and float scales, in L1 or L2), unpacked once,
-// and go past it kMatmulTile at a time: integer throughput is the limit.
+// Two ways to the same numbers. Up to kDirectTokens tokens read the packed weights once and widen them in registers:
+// memory bandwidth is the limit. More tokens share a panel (a group of 16 rows as bytes and float scales, in L1 or L2),
+// unpacked once, and go past it kMatmulTile at a time: integer throughput is the limit.
 #pragma once
 
 namespace pyruntime {

@@ -1,16 +1,16 @@
 // What an instruction set offers the engine: one table of functions, every ISA with the same bits (docs/numerics.md).
-// Plain structs and pointers only: this header is included by files compiled with ISA flags, where an inline function of
-// the standard library could leak into the rest of the program.
+// Plain structs and pointers only: this header is included by files compiled with ISA flags, where an inline function
+// of the standard library could leak into the rest of the program.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 
 namespace pyruntime {
 
-constexpr int kLanes = 16;           // float lanes of a vector; rows of a weight group
-constexpr int kBlock = 32;           // activations that share a scale
-constexpr int kPageTokens = 64;      // positions of a KV page, and of a chunk of attention
-constexpr int kDirectTokens = 4;     // up to so many tokens are multiplied straight from the packed weights
+constexpr int kLanes = 16;        // float lanes of a vector; rows of a weight group
+constexpr int kBlock = 32;        // activations that share a scale
+constexpr int kPageTokens = 64;   // positions of a KV page, and of a chunk of attention
+constexpr int kDirectTokens = 4;  // up to so many tokens are multiplied straight from the packed weights
 
 // Activations quantized by blocks of 32; row t starts at q + t * cols, its blocks at t * cols / 32.
 struct QuantizedRows {
@@ -22,55 +22,56 @@ struct QuantizedRows {
 
 // A packed weight matrix: groups of 16 rows interleaved (formats/pack.h draws the layout of each type).
 struct PackedView {
-    uint32_t type;         // formats::Type
+    uint32_t type;  // formats::Type
     int64_t rows, cols;
-    const uint8_t* data;   // ceil(rows / 16) groups
+    const uint8_t* data;  // ceil(rows / 16) groups
     size_t group_bytes;
 };
 
 struct MatmulArgs {
     PackedView w;
-    PackedView up;           // data != nullptr: y = silu(x w) * (x up), a gated feed-forward
+    PackedView up;  // data != nullptr: y = silu(x w) * (x up), a gated feed-forward
     int64_t n_tokens;
-    const float* x;          // float32 weights read these ...
-    QuantizedRows xq;        // ... quantized ones these
-    const float* residual;   // added to the product where not nullptr; the stride is y's
+    const float* x;         // float32 weights read these ...
+    QuantizedRows xq;       // ... quantized ones these
+    const float* residual;  // added to the product where not nullptr; the stride is y's
     float* y;
-    int64_t y_stride;        // floats from a row to the next
-    uint8_t* scratch;        // matmul_scratch_bytes(cols), 64-byte aligned, one a thread
+    int64_t y_stride;  // floats from a row to the next
+    uint8_t* scratch;  // matmul_scratch_bytes(cols), 64-byte aligned, one a thread
 };
 
 struct RopeArgs {
-    float* x;                // (n_heads, head_dim) of one token, in place
-    const float* cos_sin;    // n_rot / 2 cosines, then as many sines
+    float* x;              // (n_heads, head_dim) of one token, in place
+    const float* cos_sin;  // n_rot / 2 cosines, then as many sines
     int n_heads, head_dim, n_rot;
-    bool neox;               // pairs (i, i + n_rot / 2) instead of (2i, 2i + 1)
+    bool neox;  // pairs (i, i + n_rot / 2) instead of (2i, 2i + 1)
 };
 
-// One layer and kv head of a page: keys [4 groups][head_dim][16 positions], values [64 positions][head_dim padded to 16].
+// One layer and kv head of a page: keys [4 groups][head_dim][16 positions], values [64 positions][head_dim padded to
+// 16].
 struct AttentionArgs {
-    const float* q;              // first query row; row r belongs to token r / group, head r % group
-    int64_t q_token_stride;      // floats from a token's heads to the next token's
-    float* out;                  // laid out as q
+    const float* q;          // first query row; row r belongs to token r / group, head r % group
+    int64_t q_token_stride;  // floats from a token's heads to the next token's
+    float* out;              // laid out as q
     int64_t out_token_stride;
-    int64_t first_row, n_rows;   // rows of this call within the piece
-    int group;                   // query heads that share a kv head
+    int64_t first_row, n_rows;  // rows of this call within the piece
+    int group;                  // query heads that share a kv head
     int head_dim;
-    int64_t first_position;      // position of row 0's token
-    int64_t window;              // 0: none
+    int64_t first_position;  // position of row 0's token
+    int64_t window;          // 0: none
     float scale;
     uint8_t* const* pages;
     size_t key_offset, value_offset;  // of this layer and head in a page, in bytes
-    bool f16;                    // binary16 keys and values; else binary32
-    float* scratch;              // attention_scratch_floats(head_dim), one a thread
+    bool f16;                         // binary16 keys and values; else binary32
+    float* scratch;                   // attention_scratch_floats(head_dim), one a thread
 };
 
 struct KVStoreArgs {
-    const float* k;              // (n_kv_heads, head_dim) of one token
+    const float* k;  // (n_kv_heads, head_dim) of one token
     const float* v;
     int n_kv_heads, head_dim;
     uint8_t* page;
-    int slot;                    // position within the page
+    int slot;  // position within the page
     size_t key_offset, value_offset, key_head_bytes, value_head_bytes;
     bool f16;
 };
@@ -88,11 +89,14 @@ struct KernelTable {
     void (*kv_store)(const KVStoreArgs& args);
     void (*attention)(const AttentionArgs& args);
     bool (*all_finite)(const float* x, int64_t n);
-    void (*exp)(const float* x, int64_t n, float* y);  // for tests
+    void (*exp)(const float* x, int64_t n, float* y);  // y may be x; the sampler's weights
 };
 
-// Panel of one group: blocks x 512 bytes, then blocks x 16 scales, then as many mins. For both matrices of a gated product.
-static inline size_t matmul_scratch_bytes(int64_t cols) { return size_t(round_up(cols, kBlock) / kBlock) * (512 + 128); }
+// Panel of one group: blocks x 512 bytes, then blocks x 16 scales, then as many mins. For both matrices of a gated
+// product.
+static inline size_t matmul_scratch_bytes(int64_t cols) {
+    return size_t(round_up(cols, kBlock) / kBlock) * (512 + 128);
+}
 // Online softmax state and weights of kAttentionTile (at most 8) rows: O, o of the chunk, e, q.
 static inline size_t attention_scratch_floats(int64_t head_dim) {
     return 8 * size_t(3 * round_up(head_dim, kLanes) + kPageTokens);

@@ -1,7 +1,7 @@
 // AVX2 + FMA + F16C: every x86-64 laptop since 2015. A vector of 16 lanes is two ymm: lo holds lanes 0..7, hi 8..15.
 //   vpmaddubsw   pairs of unsigned * signed products, added with saturation to int16.
-// Nibbles: a pair is at most 2 * 15 * 127 = 3,810, and the eight pairs of a block (30,480) fit int16: one vpmaddwd a block widens.
-// Bytes: |w| * sign(x, w) is at most 2 * 128 * 127 = 32,512, which fits once: widened at each step.
+// Nibbles: a pair is at most 2 * 15 * 127 = 3,810, and the eight pairs of a block (30,480) fit int16: one vpmaddwd a
+// block widens. Bytes: |w| * sign(x, w) is at most 2 * 128 * 127 = 32,512, which fits once: widened at each step.
 #pragma once
 #include <immintrin.h>
 #include <stddef.h>
@@ -51,7 +51,8 @@ inline f32x16 max(f32x16 a, f32x16 b) {  // a > b ? a : b, by the manual
 }
 
 inline f32x16 load_f16(const uint16_t* p) {
-    return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+    return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)),
+            _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
 }
 inline __m256 widen_bf16(const uint16_t* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
@@ -69,7 +70,9 @@ inline i32x16 add(i32x16 a, i32x16 b) { return {_mm256_add_epi32(a.lo, b.lo), _m
 inline i32x16 bit_and(i32x16 a, i32x16 b) { return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
 inline i32x16 max(i32x16 a, i32x16 b) { return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)}; }
 template <int kBits>
-inline i32x16 shift_left(i32x16 a) { return {_mm256_slli_epi32(a.lo, kBits), _mm256_slli_epi32(a.hi, kBits)}; }
+inline i32x16 shift_left(i32x16 a) {
+    return {_mm256_slli_epi32(a.lo, kBits), _mm256_slli_epi32(a.hi, kBits)};
+}
 inline f32x16 to_float(i32x16 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 
 inline mask16 less(f32x16 a, f32x16 b) {
@@ -103,7 +106,8 @@ inline int32_t max16(i32x16 v) {
 }
 inline int32_t store_i8(int8_t* p, f32x16 a) {
     const __m256i lo = _mm256_cvttps_epi32(a.lo), hi = _mm256_cvttps_epi32(a.hi);
-    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);  // packs works within 128-bit halves
+    const __m256i words =
+        _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);  // packs works within 128-bit halves
     _mm_storeu_si128((__m128i*)p, _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
     const __m256i s = _mm256_add_epi32(lo, hi);
     const __m128i b = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
@@ -143,11 +147,13 @@ struct NibbleDot {
     static Acc begin(int32_t) { return set1_i32(0); }
     static Acc step(Acc s, Operand w, const int8_t* x) {
         const __m256i v = broadcast4(x);
-        return {_mm256_add_epi16(s.lo, _mm256_maddubs_epi16(w.lo, v)), _mm256_add_epi16(s.hi, _mm256_maddubs_epi16(w.hi, v))};
+        return {_mm256_add_epi16(s.lo, _mm256_maddubs_epi16(w.lo, v)),
+                _mm256_add_epi16(s.hi, _mm256_maddubs_epi16(w.hi, v))};
     }
     static i32x16 end(Acc s, int32_t x_sum) {
         const __m256i ones = _mm256_set1_epi16(1), start = _mm256_set1_epi32(-kOffset * x_sum);
-        return {_mm256_add_epi32(_mm256_madd_epi16(s.lo, ones), start), _mm256_add_epi32(_mm256_madd_epi16(s.hi, ones), start)};
+        return {_mm256_add_epi32(_mm256_madd_epi16(s.lo, ones), start),
+                _mm256_add_epi32(_mm256_madd_epi16(s.hi, ones), start)};
     }
 };
 
@@ -156,13 +162,16 @@ struct ByteDot {
     struct Operand {
         w8 w, magnitude;
     };
-    static Operand prepare(w8 w) { return {w, {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}}; }  // |-128| is 128, unsigned
+    static Operand prepare(w8 w) {
+        return {w, {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}};
+    }  // |-128| is 128, unsigned
     static Acc begin(int32_t) { return set1_i32(0); }
     static Acc step(Acc s, const Operand& o, const int8_t* x) {
         const __m256i v = broadcast4(x), ones = _mm256_set1_epi16(1);
         const __m256i lo = _mm256_maddubs_epi16(o.magnitude.lo, _mm256_sign_epi8(v, o.w.lo));
         const __m256i hi = _mm256_maddubs_epi16(o.magnitude.hi, _mm256_sign_epi8(v, o.w.hi));
-        return {_mm256_add_epi32(s.lo, _mm256_madd_epi16(lo, ones)), _mm256_add_epi32(s.hi, _mm256_madd_epi16(hi, ones))};
+        return {_mm256_add_epi32(s.lo, _mm256_madd_epi16(lo, ones)),
+                _mm256_add_epi32(s.hi, _mm256_madd_epi16(hi, ones))};
     }
     static i32x16 end(Acc s, int32_t) { return s; }
 };

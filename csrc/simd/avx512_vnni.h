@@ -1,7 +1,8 @@
 // AVX-512 with VNNI (F, BW, VL, DQ): Intel since Ice Lake, AMD since Zen 4. One zmm is one vector of 16 lanes.
-//   vpdpbusd zmm   4 products of unsigned weights and signed activations into each int32 lane; latency 4, one or two a cycle.
-// The unsigned operand is the weight: a nibble as it is, a signed byte with its top bit flipped (w + 128). What that adds is taken
-// off in the start value of the sum (-offset * x_sum), which costs nothing per step.
+//   vpdpbusd zmm   4 products of unsigned weights and signed activations into each int32 lane; latency 4, one or two a
+//   cycle.
+// The unsigned operand is the weight: a nibble as it is, a signed byte with its top bit flipped (w + 128). What that
+// adds is taken off in the start value of the sum (-offset * x_sum), which costs nothing per step.
 #pragma once
 #include <immintrin.h>
 #include <stddef.h>
@@ -48,7 +49,9 @@ inline i32x16 add(i32x16 a, i32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline i32x16 bit_and(i32x16 a, i32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
 inline i32x16 max(i32x16 a, i32x16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
 template <int kBits>
-inline i32x16 shift_left(i32x16 a) { return {_mm512_slli_epi32(a.v, kBits)}; }
+inline i32x16 shift_left(i32x16 a) {
+    return {_mm512_slli_epi32(a.v, kBits)};
+}
 inline f32x16 to_float(i32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 
 inline mask16 less(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ); }

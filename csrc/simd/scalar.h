@@ -1,5 +1,6 @@
-// The vocabulary of the kernels in plain C++: the specification. Each function here is one line of docs/numerics.md, and
-// the headers beside this one say the same in the words of their instruction set. A kernel includes exactly one of them.
+// The vocabulary of the kernels in plain C++: the specification. Each function here is one line of docs/numerics.md,
+// and the headers beside this one say the same in the words of their instruction set. A kernel includes exactly one of
+// them.
 //
 //   f32x16   16 floats            i32x16   16 int32            mask16   16 booleans
 //   w8       64 bytes of weights: 16 rows x 4 columns, byte 4 * row + column
@@ -11,8 +12,8 @@
 namespace pyruntime {
 namespace {
 
-constexpr int kMatmulTile = 4;      // tokens whose accumulators stay in registers in a matrix-matrix product
-constexpr int kAttentionTile = 4;   // query rows that share each load of keys and values
+constexpr int kMatmulTile = 4;     // tokens whose accumulators stay in registers in a matrix-matrix product
+constexpr int kAttentionTile = 4;  // query rows that share each load of keys and values
 
 struct f32x16 {
     float v[16];
@@ -24,10 +25,10 @@ struct mask16 {
     bool v[16];
 };
 
-#define PYRUNTIME_LANES(expr)                    \
-    {                                            \
+#define PYRUNTIME_LANES(expr)                         \
+    {                                                 \
         for (int l = 0; l < 16; l++) r.v[l] = (expr); \
-        return r;                                \
+        return r;                                     \
     }
 
 inline float as_float(int32_t bits) {
@@ -41,19 +42,51 @@ inline int32_t as_bits(float f) {
     return bits;
 }
 
-inline f32x16 load(const float* p) { f32x16 r; PYRUNTIME_LANES(p[l]) }
-inline f32x16 load_partial(const float* p, int n) { f32x16 r; PYRUNTIME_LANES(l < n ? p[l] : 0.0f) }
-inline void store(float* p, f32x16 a) { for (int l = 0; l < 16; l++) p[l] = a.v[l]; }
-inline void store_partial(float* p, f32x16 a, int n) { for (int l = 0; l < n; l++) p[l] = a.v[l]; }
-inline f32x16 set1(float x) { f32x16 r; PYRUNTIME_LANES(x) }
-inline f32x16 add(f32x16 a, f32x16 b) { f32x16 r; PYRUNTIME_LANES(a.v[l] + b.v[l]) }
-inline f32x16 sub(f32x16 a, f32x16 b) { f32x16 r; PYRUNTIME_LANES(a.v[l] - b.v[l]) }
-inline f32x16 mul(f32x16 a, f32x16 b) { f32x16 r; PYRUNTIME_LANES(a.v[l] * b.v[l]) }
-inline f32x16 div(f32x16 a, f32x16 b) { f32x16 r; PYRUNTIME_LANES(a.v[l] / b.v[l]) }
-inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) { f32x16 r; PYRUNTIME_LANES(__builtin_fmaf(a.v[l], b.v[l], c.v[l])) }
-inline f32x16 max(f32x16 a, f32x16 b) { f32x16 r; PYRUNTIME_LANES(a.v[l] > b.v[l] ? a.v[l] : b.v[l]) }
+inline f32x16 load(const float* p) {
+    f32x16 r;
+    PYRUNTIME_LANES(p[l])
+}
+inline f32x16 load_partial(const float* p, int n) {
+    f32x16 r;
+    PYRUNTIME_LANES(l < n ? p[l] : 0.0f)
+}
+inline void store(float* p, f32x16 a) {
+    for (int l = 0; l < 16; l++) p[l] = a.v[l];
+}
+inline void store_partial(float* p, f32x16 a, int n) {
+    for (int l = 0; l < n; l++) p[l] = a.v[l];
+}
+inline f32x16 set1(float x) {
+    f32x16 r;
+    PYRUNTIME_LANES(x)
+}
+inline f32x16 add(f32x16 a, f32x16 b) {
+    f32x16 r;
+    PYRUNTIME_LANES(a.v[l] + b.v[l])
+}
+inline f32x16 sub(f32x16 a, f32x16 b) {
+    f32x16 r;
+    PYRUNTIME_LANES(a.v[l] - b.v[l])
+}
+inline f32x16 mul(f32x16 a, f32x16 b) {
+    f32x16 r;
+    PYRUNTIME_LANES(a.v[l] * b.v[l])
+}
+inline f32x16 div(f32x16 a, f32x16 b) {
+    f32x16 r;
+    PYRUNTIME_LANES(a.v[l] / b.v[l])
+}
+inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) {
+    f32x16 r;
+    PYRUNTIME_LANES(__builtin_fmaf(a.v[l], b.v[l], c.v[l]))
+}
+inline f32x16 max(f32x16 a, f32x16 b) {
+    f32x16 r;
+    PYRUNTIME_LANES(a.v[l] > b.v[l] ? a.v[l] : b.v[l])
+}
 
-// binary16 <-> binary32, exact one way, to nearest even the other. The bit patterns that hardware gives (NaN payloads apart).
+// binary16 <-> binary32, exact one way, to nearest even the other. The bit patterns that hardware gives (NaN payloads
+// apart).
 inline float half_to_float(uint16_t h) {
     const int32_t sign = int32_t(h & 0x8000) << 16, magnitude = h & 0x7fff;
     if (magnitude >= 0x7c00) return as_float(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
@@ -65,27 +98,69 @@ inline uint16_t float_to_half(float f) {
     const uint16_t sign = uint16_t(uint32_t(bits) >> 16 & 0x8000);
     if (magnitude > 0x7f800000) return uint16_t(sign | 0x7e00);
     if (magnitude >= 0x477ff000) return uint16_t(sign | 0x7c00);  // from 65520 on: infinity
-    if (magnitude < 0x38800000)  // below 2^-14: the sum with 0.5 leaves the denormal's bits in the low mantissa, rounded
+    if (magnitude <
+        0x38800000)  // below 2^-14: the sum with 0.5 leaves the denormal's bits in the low mantissa, rounded
         return uint16_t(sign | (as_bits(as_float(magnitude) + 0.5f) - 0x3f000000));
     return uint16_t(sign | ((magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13));
 }
-inline f32x16 load_f16(const uint16_t* p) { f32x16 r; PYRUNTIME_LANES(half_to_float(p[l])) }
-inline f32x16 load_bf16(const uint16_t* p) { f32x16 r; PYRUNTIME_LANES(as_float(int32_t(uint32_t(p[l]) << 16))) }
-inline void store_f16(uint16_t* p, f32x16 a) { for (int l = 0; l < 16; l++) p[l] = float_to_half(a.v[l]); }
+inline f32x16 load_f16(const uint16_t* p) {
+    f32x16 r;
+    PYRUNTIME_LANES(half_to_float(p[l]))
+}
+inline f32x16 load_bf16(const uint16_t* p) {
+    f32x16 r;
+    PYRUNTIME_LANES(as_float(int32_t(uint32_t(p[l]) << 16)))
+}
+inline void store_f16(uint16_t* p, f32x16 a) {
+    for (int l = 0; l < 16; l++) p[l] = float_to_half(a.v[l]);
+}
 
-inline i32x16 set1_i32(int32_t x) { i32x16 r; PYRUNTIME_LANES(x) }
-inline i32x16 bits(f32x16 a) { i32x16 r; PYRUNTIME_LANES(as_bits(a.v[l])) }
-inline f32x16 from_bits(i32x16 a) { f32x16 r; PYRUNTIME_LANES(as_float(a.v[l])) }
-inline i32x16 add(i32x16 a, i32x16 b) { i32x16 r; PYRUNTIME_LANES(int32_t(uint32_t(a.v[l]) + uint32_t(b.v[l]))) }
-inline i32x16 bit_and(i32x16 a, i32x16 b) { i32x16 r; PYRUNTIME_LANES(a.v[l] & b.v[l]) }
-inline i32x16 max(i32x16 a, i32x16 b) { i32x16 r; PYRUNTIME_LANES(a.v[l] > b.v[l] ? a.v[l] : b.v[l]) }
+inline i32x16 set1_i32(int32_t x) {
+    i32x16 r;
+    PYRUNTIME_LANES(x)
+}
+inline i32x16 bits(f32x16 a) {
+    i32x16 r;
+    PYRUNTIME_LANES(as_bits(a.v[l]))
+}
+inline f32x16 from_bits(i32x16 a) {
+    f32x16 r;
+    PYRUNTIME_LANES(as_float(a.v[l]))
+}
+inline i32x16 add(i32x16 a, i32x16 b) {
+    i32x16 r;
+    PYRUNTIME_LANES(int32_t(uint32_t(a.v[l]) + uint32_t(b.v[l])))
+}
+inline i32x16 bit_and(i32x16 a, i32x16 b) {
+    i32x16 r;
+    PYRUNTIME_LANES(a.v[l] & b.v[l])
+}
+inline i32x16 max(i32x16 a, i32x16 b) {
+    i32x16 r;
+    PYRUNTIME_LANES(a.v[l] > b.v[l] ? a.v[l] : b.v[l])
+}
 template <int kBits>
-inline i32x16 shift_left(i32x16 a) { i32x16 r; PYRUNTIME_LANES(int32_t(uint32_t(a.v[l]) << kBits)) }
-inline f32x16 to_float(i32x16 a) { f32x16 r; PYRUNTIME_LANES(float(a.v[l])) }
+inline i32x16 shift_left(i32x16 a) {
+    i32x16 r;
+    PYRUNTIME_LANES(int32_t(uint32_t(a.v[l]) << kBits))
+}
+inline f32x16 to_float(i32x16 a) {
+    f32x16 r;
+    PYRUNTIME_LANES(float(a.v[l]))
+}
 
-inline mask16 less(f32x16 a, f32x16 b) { mask16 r; PYRUNTIME_LANES(a.v[l] < b.v[l]) }
-inline mask16 lanes_between(int first, int last) { mask16 r; PYRUNTIME_LANES(l >= first && l < last) }
-inline f32x16 select(mask16 m, f32x16 a, f32x16 b) { f32x16 r; PYRUNTIME_LANES(m.v[l] ? a.v[l] : b.v[l]) }
+inline mask16 less(f32x16 a, f32x16 b) {
+    mask16 r;
+    PYRUNTIME_LANES(a.v[l] < b.v[l])
+}
+inline mask16 lanes_between(int first, int last) {
+    mask16 r;
+    PYRUNTIME_LANES(l >= first && l < last)
+}
+inline f32x16 select(mask16 m, f32x16 a, f32x16 b) {
+    f32x16 r;
+    PYRUNTIME_LANES(m.v[l] ? a.v[l] : b.v[l])
+}
 
 inline float sum16(f32x16 v) {
     float a[8], b[4];

@@ -12,6 +12,6 @@ def gated_ffn(b: PlanBuilder, layer: Weights, h: Value, residual: Value) -> Valu
 
 
 def logits(b: PlanBuilder, hp: HParams, w: Weights, x: Value, eps: float) -> Value:
-    """The final norm and the head, for the positions that want logits; the embedding's table is the head where a file has none."""
+    """The final norm and the head, for the positions that want logits. Without an `output` the embedding's table is the head."""
     h = b.rms_norm(b.outputs(x), w["output_norm"], eps)
     return b.linear(h, w["output"] if "output" in w else w["token_embd"])

@@ -1,7 +1,7 @@
 """Llama (arXiv:2302.13971) and what shares its shape: Llama 2, Mistral, SmolLM2, TinyLlama.
 
-Pre-norm layers of grouped-query attention with rotary positions and a gated feed-forward. The rows of q and k in a llama GGUF file are
-permuted so that rotary pairs are neighbours (mode "norm").
+Pre-norm layers of grouped-query attention with rotary positions and a gated feed-forward. The rows of q and k in a llama
+GGUF file are permuted so that rotary pairs are neighbours (mode "norm").
 """
 
 from __future__ import annotations

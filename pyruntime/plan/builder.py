@@ -1,7 +1,7 @@
 """Builds a plan out of named operations on symbolic values. docs/architecture.md has the table of operations.
 
-An architecture file calls these methods once, when a model is loaded; the core then runs the flat list of steps. Only the
-number of tokens and their positions vary from step to step, so a value has no Python number in it: `bool(x)` and `float(x)` raise.
+An architecture file calls these methods once, when a model is loaded; the core then runs the flat list of steps. Only
+the number of tokens and their positions vary from step to step, so a value has no number in it: `bool(x)` raises.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Value:
     def _no_number(self) -> NoReturn:
         raise TypeError("a value of a plan is symbolic: it has no number while the plan is built")
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> bool:  # noqa: PLE0304 (it never returns)
         self._no_number()
 
     def __float__(self) -> float:
@@ -135,7 +135,9 @@ class PlanBuilder:
     def gated_ffn(self, x: Value, gate: Weight, up: Weight) -> Value:
         """`silu(x @ gate.T) * (x @ up.T)` (arXiv:2002.05202)."""
         if gate.quantized != up.quantized:
-            raise UnsupportedError(f"tensors {gate.name} ({gate.type}) and {up.name} ({up.type}) mix float and quantized")
+            raise UnsupportedError(
+                f"tensors {gate.name} ({gate.type}) and {up.name} ({up.type}) mix float and quantized"
+            )
         if gate.shape != up.shape:
             raise GGUFError(f"tensor {up.name}: shape {up.shape} differs from {gate.name}'s {gate.shape}")
         y = self._value(self._rows(gate, x), x.rows)
@@ -154,11 +156,15 @@ class PlanBuilder:
         self._step("rope", (x, table), (y,), head_dim=head_dim, neox=mode == "neox")
         return y
 
-    def attention(self, q: Value, k: Value, v: Value, n_heads: int, n_kv_heads: int, scale: float, window: int = 0) -> Value:
+    def attention(
+        self, q: Value, k: Value, v: Value, n_heads: int, n_kv_heads: int, scale: float, window: int = 0
+    ) -> Value:
         """Stores k and v in the cache and attends causally over all of the sequence, or its last `window` positions."""
         head_dim = q.width // n_heads
         if k.width != n_kv_heads * head_dim or v.width != k.width:
-            raise GGUFError(f"attention: keys {k.width} and values {v.width} wide, {n_kv_heads} heads of {head_dim} needed")
+            raise GGUFError(
+                f"attention: keys {k.width} and values {v.width} wide, {n_kv_heads} heads of {head_dim} needed"
+            )
         cache = len(self._plan.caches)
         self._plan.caches.append((n_kv_heads, head_dim))
         self._step("kv_store", (k, v), (), cache=cache)
@@ -205,7 +211,12 @@ class PlanBuilder:
         return value
 
     def _step(
-        self, op: str, inputs: tuple[Value, ...], outputs: tuple[Value, ...], weights: tuple[Weight, ...] = (), **attributes: float
+        self,
+        op: str,
+        inputs: tuple[Value, ...],
+        outputs: tuple[Value, ...],
+        weights: tuple[Weight, ...] = (),
+        **attributes: float,
     ) -> None:
         frame = sys._getframe(1)
         while frame.f_code.co_filename == __file__ and frame.f_back is not None:

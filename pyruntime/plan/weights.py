@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pyruntime.errors import GGUFError
+
+if TYPE_CHECKING:
+    from pyruntime import _core
 
 QUANTIZED_BLOCK = 32  # types with blocks take quantized activations; F32, F16 and BF16 take float32 ones
 FLOAT_TYPES = frozenset({"F32", "F16", "BF16"})
@@ -27,10 +31,15 @@ class Weight:
 class Weights:
     """Tensors by short name: `w["token_embd"]` is `token_embd.weight`; `w.block(3)["attn_q"]` is `blk.3.attn_q.weight`."""
 
-    def __init__(self, tensors: Iterable[Weight], path: str, prefix: str = "") -> None:
-        self._tensors = tensors if isinstance(tensors, dict) else {t.name: t for t in tensors}
+    def __init__(self, tensors: Mapping[str, Weight], path: str, prefix: str = "") -> None:
+        self._tensors = tensors
         self._path = path
         self._prefix = prefix
+
+    @classmethod
+    def of(cls, file: _core.GGUF) -> Weights:
+        """All tensors of a file."""
+        return cls({t.name: Weight(t.name, t.type_name, t.shape) for t in file.tensors}, file.path)
 
     def __contains__(self, name: str) -> bool:
         return self._full(name) in self._tensors
@@ -38,7 +47,9 @@ class Weights:
     def __getitem__(self, name: str) -> Weight:
         full = self._full(name)
         if full not in self._tensors:
-            raise GGUFError(f"{self._path}: tensor {full} is missing; the file is incomplete or of another architecture")
+            raise GGUFError(
+                f"{self._path}: tensor {full} is missing; the file is incomplete or of another architecture"
+            )
         return self._tensors[full]
 
     def block(self, index: int) -> Weights:
