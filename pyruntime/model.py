@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from pyruntime.arch.hparams import HParams
 from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, UnsupportedError
 from pyruntime.generate import Generation, Job, Stream, run
 from pyruntime.plan import Plan, PlanBuilder, Weights
-from pyruntime.sampling import Sampling
+from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
 from pyruntime.system import available_memory, default_threads
 
@@ -129,26 +129,38 @@ class Model:
         prompt: Prompt,
         *,
         max_tokens: int | None = ...,
-        sampling: Sampling | None = ...,
         stop: Sequence[str] = ...,
+        sampling: Sampling | None = ...,
+        **options: Unpack[SamplingOptions],
     ) -> Generation: ...
     @overload
     def generate(
-        self, prompt: list[str] | list[list[int]], *, max_tokens: int | None = ..., sampling: Sampling | None = ...,
+        self,
+        prompt: list[str] | list[list[int]],
+        *,
+        max_tokens: int | None = ...,
         stop: Sequence[str] = ...,
-    ) -> list[Generation]: ...  # fmt: skip
+        sampling: Sampling | None = ...,
+        **options: Unpack[SamplingOptions],
+    ) -> list[Generation]: ...
     def generate(
-        self, prompt: Prompt | list[str] | list[list[int]], *, max_tokens: int | None = None,
-        sampling: Sampling | None = None, stop: Sequence[str] = (),
-    ) -> Generation | list[Generation]:  # fmt: skip
+        self,
+        prompt: Prompt | list[str] | list[list[int]],
+        *,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Generation | list[Generation]:
         """Continues a prompt, or several together (text, or token ids). No template is applied: see `chat`.
 
-        max_tokens: None goes on to an end token or the end of the context. stop: strings that end the text and are not in it.
-        The i-th prompt of a list draws from the i-th stream of the seed; each result is the one it would be alone in that place.
+        max_tokens: None goes on to an end token or the end of the context. stop: strings that end the text and are not in
+        it. Sampling is a `Sampling`, or its fields as keywords (temperature=0, seed=1, ...). The i-th prompt of a list draws
+        from the i-th stream of the seed, so the others cannot change its result.
         """
-        many = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
-        prompts: list[Any] = list(prompt) if many or prompt == [] else [prompt]
-        chosen = (sampling or Sampling()).with_seed()
+        many = isinstance(prompt, list) and not (prompt and isinstance(prompt[0], int))
+        prompts: list[Any] = list(prompt) if many else [prompt]
+        chosen = choose(sampling, options).with_seed()
         sessions: list[Session] = []
         try:
             jobs = []
@@ -161,18 +173,24 @@ class Model:
         finally:
             for session in sessions:
                 session.close()
-        return results if many or prompt == [] else results[0]
+        return results if many else results[0]
 
     def stream(
-        self, prompt: Prompt, *, max_tokens: int | None = None, sampling: Sampling | None = None,
-        stop: Sequence[str] = (), session: Session | None = None,
-    ) -> Stream:  # fmt: skip
+        self,
+        prompt: Prompt,
+        *,
+        session: Session | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Stream:
         """As `generate`, piece by piece. With a session, only the tokens that it does not hold already are computed."""
         ids = self._prompt_ids(prompt)
+        chosen = choose(sampling, options).with_seed()
         used = session if session is not None else self.session()
         try:
-            feed = self._reuse(used, ids)
-            job = self._job(used, feed, (sampling or Sampling()).with_seed(), 0, max_tokens, stop)
+            job = self._job(used, self._reuse(used, ids), chosen, 0, max_tokens, stop)
         except BaseException:
             if session is None:
                 used.close()
@@ -180,24 +198,38 @@ class Model:
         return Stream(self.engine, job, owned=used if session is None else None)
 
     def chat(
-        self, messages: Sequence[Message], *, max_tokens: int | None = None, sampling: Sampling | None = None,
-        stop: Sequence[str] = (), session: Session | None = None,
-    ) -> Generation:  # fmt: skip
+        self,
+        messages: Sequence[Message],
+        *,
+        session: Session | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Generation:
         """The assistant's next message. messages: [{"role": ..., "content": ...}, ...]."""
-        stream = self.stream_chat(messages, max_tokens=max_tokens, sampling=sampling, stop=stop, session=session)
+        stream = self.stream_chat(
+            messages, session=session, max_tokens=max_tokens, stop=stop, sampling=sampling, **options
+        )
         for _ in stream:
             pass
         return stream.result
 
     def stream_chat(
-        self, messages: Sequence[Message], *, max_tokens: int | None = None, sampling: Sampling | None = None,
-        stop: Sequence[str] = (), session: Session | None = None,
-    ) -> Stream:  # fmt: skip
+        self,
+        messages: Sequence[Message],
+        *,
+        session: Session | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        sampling: Sampling | None = None,
+        **options: Unpack[SamplingOptions],
+    ) -> Stream:
         """As `chat`, piece by piece. Pass the same session each turn, and a turn computes only its new tokens."""
         if self.chat_template is None:
             raise UnsupportedError(f"{self.path}: a base model without a chat template; use generate or stream")
         ids = self.chat_template.encode(self.tokenizer, messages)
-        return self.stream(ids, max_tokens=max_tokens, sampling=sampling, stop=stop, session=session)
+        return self.stream(ids, session=session, max_tokens=max_tokens, stop=stop, sampling=sampling, **options)
 
     # Its end
 

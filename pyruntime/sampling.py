@@ -10,7 +10,7 @@ import math
 import operator
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
     from pyruntime._core import Sampler
@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 _FLOAT32_MAX = float.fromhex("0x1.fffffep127")
 _FLOAT32_TINY = float.fromhex("0x1p-149")
 _MAX_LAST_N = 1 << 20  # the longest context there is
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of `Sampling` as keywords of the functions that sample."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repetition_penalty: float
+    presence_penalty: float
+    frequency_penalty: float
+    penalty_last_n: int
+    logit_bias: Mapping[int, float] | None
+    seed: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,3 +118,10 @@ def _biases(value: Mapping[Any, Any]) -> dict[int, float]:
 
 def _are_biases(biases: dict[int, float]) -> bool:
     return all(0 <= token < 1 << 31 and (_is_finite(b) or b == -math.inf) for token, b in biases.items())
+
+
+def choose(sampling: Sampling | None, options: SamplingOptions) -> Sampling:
+    """The parameters of a call that takes both forms; TypeError for both at once, or an unknown keyword."""
+    if sampling is not None and options:
+        raise TypeError(f"sampling was given, and {', '.join(sorted(options))} besides: give one or the other")
+    return sampling if sampling is not None else Sampling(**options)
