@@ -1,9 +1,12 @@
 """Fixtures of all tests. None of them touches the user's cache, but for the one that needs a real model."""
 
 import os
+import sys
 from pathlib import Path
 
+import fake_model
 import pytest
+from cli_tools import Cli
 
 from pyruntime.catalogue import DEFAULT, find, models_folder
 from pyruntime.errors import FetchError
@@ -31,3 +34,16 @@ def pyruntime_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "pyruntime-home"
     monkeypatch.setenv("PYRUNTIME_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.gguf"
+    path.write_text("fake")
+    return path
+
+
+@pytest.fixture
+def cli(model_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    monkeypatch.setitem(sys.modules, "pyruntime.model", fake_model.module())
+    return Cli(model_file, capsys, monkeypatch)

@@ -6,6 +6,7 @@ The last message says what it does: "say TEXT", "history" (the messages as JSON)
 
 import fcntl
 import json
+import signal
 import sys
 import termios
 import threading
@@ -134,8 +135,14 @@ def module() -> types.ModuleType:
     return fake
 
 
-if __name__ == "__main__":
+def install() -> None:
+    """Make this process one that has the model of this file, and takes Ctrl-C even where tests run in the background."""
     sys.modules["pyruntime.model"] = module()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if __name__ == "__main__":
+    install()
     if sys.stdin and sys.stdin.isatty():
         fcntl.ioctl(sys.stdin, termios.TIOCSCTTY, 0)  # Ctrl-C on a pseudo-terminal reaches only who is controlled by it
     sys.exit(main())

@@ -1,0 +1,48 @@
+"""The command line with the default model, as a user runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_tools import TIMEOUT
+
+from pyruntime.errors import ContextError
+
+pytestmark = pytest.mark.model
+
+
+def run_installed(*argv: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "pyruntime", *argv]
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=TIMEOUT, encoding="utf-8")
+
+
+def test_generate_with_the_default_model(model_path: Path) -> None:
+    argv = ["generate", str(model_path), "What is the capital of France?", "--temperature", "0", "--max-tokens", "24"]
+    plain, as_json = run_installed(*argv), run_installed(*argv, "--json")
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert "Paris" in plain.stdout
+    report = json.loads(as_json.stdout)
+    assert set(report) == {"model", "text", "ids", "finish_reason", "prompt_tokens", "seed", "timings"}
+    assert plain.stdout == report["text"] + "\n"
+    assert 0 < len(report["ids"]) <= 24
+    assert report["finish_reason"] in {"stop", "length"}
+    assert report["timings"]["prefill_tokens"] == report["prompt_tokens"]
+
+
+def test_chat_with_the_default_model(model_path: Path) -> None:
+    turns = "What is the capital of France?\nAnd of Italy?\n"
+    done = run_installed("chat", str(model_path), "--temperature", "0", "--max-tokens", "32", stdin=turns)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Paris" in done.stdout
+    assert "Rome" in done.stdout
+
+
+def test_chat_longer_than_the_context(model_path: Path) -> None:
+    turns = "Tell me a long story.\nGo on.\n/exit\n"
+    done = run_installed("chat", str(model_path), "--context", "64", "--temperature", "0", stdin=turns)
+    assert done.returncode == ContextError.exit_code
+    full, refused = done.stderr.splitlines()
+    assert "the context of 64 tokens is full" in full
+    assert refused.startswith("pyruntime: ")
