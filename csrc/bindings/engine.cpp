@@ -60,6 +60,15 @@ struct Batch {
     std::vector<Ids> ids;
     std::vector<std::shared_ptr<Sequence>> sequences;
 
+    Batch() = default;
+    Batch(const Batch&) = delete;
+    Batch& operator=(const Batch&) = delete;
+    ~Batch() {
+        // The last owner gives pages back under the engine's mutex; a step that holds it may be waiting for the GIL.
+        const py::gil_scoped_release release;
+        sequences.clear();
+    }
+
     void add(const Engine& engine, const BoundSequence& sequence, Ids piece_ids, Want want) {
         if (sequence.engine() != &engine) throw std::invalid_argument("a session of another model");
         if (piece_ids.ndim() != 1) throw std::invalid_argument("token ids must be one-dimensional");
@@ -156,7 +165,7 @@ void register_engine(py::module_& m) {
         .def("step_and_sample", &step_and_sample, py::arg("pieces"),
              "pieces: [(Sequence, int32 ids, Sampler | None)]. Returns the next id of each sequence, -1 without a "
              "sampler.")
-        .def("counters", &Engine::counters)
+        .def("counters", &Engine::counters, py::call_guard<py::gil_scoped_release>())
         .def("items_by_thread", &Engine::items_by_thread)
         .def_property_readonly("n_vocab", &Engine::n_vocab)
         .def_property_readonly("isa", &Engine::isa)

@@ -23,21 +23,24 @@ void cpu_relax() {
 #endif
 }
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads), owner_(long(getpid())) {
-    for (int t = 1; t < n_threads; t++) workers_.emplace_back([this, t] { worker(t); });
+ThreadPool::ThreadPool(int n_threads)
+    : n_threads_(n_threads), owner_(long(getpid())), state_(std::make_unique<State>()) {
+    for (int t = 1; t < n_threads; t++) state_->workers.emplace_back([this, t] { worker(t); });
 }
 
 ThreadPool::~ThreadPool() {
-    if (owner_ != long(getpid())) {  // a forked child: there is nobody to join
-        for (std::thread& w : workers_) w.detach();
+    if (owner_ != long(getpid())) {
+        // A forked child: there is nobody to join, and destroying a condition variable would wait for its sleepers
+        // forever.
+        static_cast<void>(state_.release());
         return;
     }
     {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        stop_ = true;
+        const std::lock_guard<std::mutex> lock(state_->mutex);
+        state_->stop = true;
     }
-    wake_.notify_all();
-    for (std::thread& w : workers_) w.join();
+    state_->wake.notify_all();
+    for (std::thread& w : state_->workers) w.join();
 }
 
 void ThreadPool::start(JobRef job) {
@@ -46,36 +49,37 @@ void ThreadPool::start(JobRef job) {
     const FpEnvironment environment;
     if (n_threads_ > 1) {
         {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            job_ = job;
-            running_ = n_threads_ - 1;
-            generation_++;
+            const std::lock_guard<std::mutex> lock(state_->mutex);
+            state_->job = job;
+            state_->running = n_threads_ - 1;
+            state_->generation++;
         }
-        wake_.notify_all();
+        state_->wake.notify_all();
     }
     job.call(job.job, 0);
     if (n_threads_ > 1) {
-        std::unique_lock<std::mutex> lock(mutex_);
-        done_.wait(lock, [this] { return running_ == 0; });
+        std::unique_lock<std::mutex> lock(state_->mutex);
+        state_->done.wait(lock, [this] { return state_->running == 0; });
     }
 }
 
 void ThreadPool::worker(int thread) {
     const FpEnvironment environment;
+    State& s = *state_;
     unsigned seen = 0;
     for (;;) {
         JobRef job;
         {
-            std::unique_lock<std::mutex> lock(mutex_);
-            wake_.wait(lock, [&] { return stop_ || generation_ != seen; });
-            if (stop_) return;
-            seen = generation_;
-            job = job_;
+            std::unique_lock<std::mutex> lock(s.mutex);
+            s.wake.wait(lock, [&] { return s.stop || s.generation != seen; });
+            if (s.stop) return;
+            seen = s.generation;
+            job = s.job;
         }
         job.call(job.job, thread);
         {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            if (--running_ == 0) done_.notify_one();
+            const std::lock_guard<std::mutex> lock(s.mutex);
+            if (--s.running == 0) s.done.notify_one();
         }
     }
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -65,15 +66,19 @@ class ThreadPool {
     void start(JobRef job);
     void worker(int thread);
 
+    struct State {
+        std::mutex mutex;
+        std::condition_variable wake, done;
+        JobRef job{};
+        unsigned generation = 0;
+        int running = 0;
+        bool stop = false;
+        std::vector<std::thread> workers;
+    };
+
     const int n_threads_;
     const long owner_;  // process id
-    std::mutex mutex_;
-    std::condition_variable wake_, done_;
-    JobRef job_{};
-    unsigned generation_ = 0;
-    int running_ = 0;
-    bool stop_ = false;
-    std::vector<std::thread> workers_;
+    std::unique_ptr<State> state_;
 };
 
 }  // namespace pyruntime
