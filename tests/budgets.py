@@ -1,0 +1,40 @@
+"""How far a result may be from what it approximates. Each has a name, what it pays for, and what was measured.
+
+Results are the same bits on every machine (docs/numerics.md), so a budget is there for a change of the formulas, not for
+noise: twice to three times what is measured today. Errors of logits are `worst_row`: the root mean square error of the
+worst position, over the standard deviation of all reference logits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def worst_row(logits: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]]) -> float:
+    """The root mean square error of the worst row, over the standard deviation of the reference."""
+    return float(np.sqrt(np.mean((logits - reference) ** 2, axis=1)).max() / reference.std())
+
+
+# Tiny random llamas of two layers, 150 positions, against float64 (tests/test_reference.py).
+FLOAT32 = 6e-6  # float32 arithmetic alone: 2.7e-6
+KV_FLOAT16 = 4e-3  # keys and values rounded to float16: 1.5e-3
+ACTIVATIONS_INT8 = {"Q4_0": 0.12, "Q4_1": 0.12, "Q8_0": 0.12}  # activations rounded to int8: 0.064, 0.062, 0.064
+# The same with the int8 rounding in the reference too, so that float32 alone is left, unless it tips an activation over
+# to the next integer: nine in ten of 24 short sequences. The worst is at 2.4e-7, 3.2e-7, 2.9e-7.
+KNOWN_ROUNDING = 1e-6
+
+# The same llamas in transformers' float32, whose own distance from float64 (4e-6) is in it (tests/test_accuracy.py).
+TRANSFORMERS_FLOAT32 = 2e-5  # 7e-6
+
+# SmolLM2-135M-Instruct Q4_1 on tests/data/topics-120k.txt.
+SMOLLM2_KL = 0.0031  # mean KL divergence from float32 over 2,048 positions: 0.00297; llama.cpp has 0.0031
+SMOLLM2_PERPLEXITY = 11.6297  # llama.cpp's, `llama-perplexity -c 512 --chunks 40`
+SMOLLM2_PERPLEXITY_RELATIVE = 0.005  # 11.650: 0.0017
+
+# Rotary angles (tests/test_rope_math.py).
+INVERSE_FREQUENCY_RELATIVE = 5e-15  # in float64, theta up to 1e9: 2.1e-15
+SINE_ABSOLUTE = 6e-16  # in float64, of a given float64 angle: 2.8e-16
+ROTARY_ABSOLUTE = 2e-10  # from exact angles, over positions to 2^20: 5.9e-11; float32 itself rounds by up to 3e-8
