@@ -1,0 +1,40 @@
+"""What the README shows is what comes out: the contract gives the same words on every machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"<!-- python -->\n```python\n(.*?)```\n\n<!-- output -->\n```\n(.*?)```", README, re.DOTALL)
+TRANSCRIPT = re.search(r"<!-- transcript: .*? -->\n```\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_readme_has_examples() -> None:
+    assert len(EXAMPLES) == 2
+    assert TRANSCRIPT is not None
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["ten_lines", "session"])
+def test_python_examples(source: str, expected: str, model_path: Path) -> None:
+    script = source.replace('"my-model.gguf"', repr(str(model_path)))
+    run = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120)
+    assert run.stderr == ""
+    assert run.stdout == expected
+
+
+@pytest.mark.model
+def test_chat_transcript(model_path: Path) -> None:
+    assert TRANSCRIPT is not None
+    lines = TRANSCRIPT.group(1).splitlines()[3:]  # after the command and the two lines of greeting
+    turns = [line.removeprefix("> ") for line in lines if line.startswith("> ")]
+    answers = [line for line in lines if not line.startswith("> ")]
+    command = [sys.executable, "-P", "-m", "pyruntime", "chat", str(model_path), "--seed", "1"]
+    run = subprocess.run(command, input="\n".join(turns) + "\n", capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines() == answers
