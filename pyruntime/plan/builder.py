@@ -94,10 +94,12 @@ class PlanBuilder:
     def __init__(self) -> None:
         self._plan = Plan()
         self._quantized: dict[int, Value] = {}  # of each value, so that products of one input share it
+        self._n_vocab = 0  # rows of the embedding's table
 
     def embedding(self, table: Weight) -> Value:
         """Rows of `table` (n_vocab, d_model) by token id."""
-        y = self._value(self._matrix(table)[1], "tokens")
+        self._n_vocab, d_model = self._matrix(table)
+        y = self._value(d_model, "tokens")
         self._step("embedding", (), (y,), (table,))
         return y
 
@@ -111,6 +113,8 @@ class PlanBuilder:
 
     def add(self, a: Value, b: Value) -> Value:
         """`a + b`."""
+        if (a.width, a.rows) != (b.width, b.rows):
+            raise GGUFError(f"add: {a.width} and {b.width} wide, of {a.rows} and {b.rows}")
         y = self._value(a.width, a.rows)
         self._step("add", (a, b), (y,))
         return y
@@ -118,6 +122,8 @@ class PlanBuilder:
     def linear(self, x: Value, weight: Weight, residual: Value | None = None) -> Value:
         """`x @ weight.T`, and `residual +` that where a residual is given."""
         y = self._value(self._rows(weight, x), x.rows)
+        if residual is not None and residual.width != y.width:
+            raise GGUFError(f"tensor {weight.name}: shape {weight.shape} where ({residual.width}, {x.width}) is needed")
         inputs = (self._operand(x, weight),) + ((residual,) if residual is not None else ())
         self._step("linear", inputs, (y,), (weight,))
         return y
@@ -146,12 +152,16 @@ class PlanBuilder:
 
     def rope_table(self, n_rot: int, theta: float) -> Value:
         """Cosines and sines of each token's position, for `rope` (arXiv:2104.09864)."""
+        if n_rot % 2 or not 1 <= theta <= 1e300:
+            raise GGUFError(f"rope: {n_rot} dimensions with base {theta:g}; an even number and 1 to 1e300 are needed")
         y = self._value(n_rot, "tokens")
         self._step("rope_table", (), (y,), n_rot=n_rot, theta=theta)
         return y
 
     def rope(self, x: Value, table: Value, head_dim: int, mode: Literal["norm", "neox"]) -> Value:
         """Rotates the first n_rot elements of each head: pairs (2i, 2i + 1) in mode norm, (i, i + n_rot / 2) in mode neox."""
+        if x.width % head_dim or table.width > head_dim:
+            raise GGUFError(f"rope: {table.width} of {x.width} dimensions do not fit heads of {head_dim}")
         y = self._value(x.width, x.rows)
         self._step("rope", (x, table), (y,), head_dim=head_dim, neox=mode == "neox")
         return y
@@ -161,9 +171,10 @@ class PlanBuilder:
     ) -> Value:
         """Stores k and v in the cache and attends causally over all of the sequence, or its last `window` positions."""
         head_dim = q.width // n_heads
-        if k.width != n_kv_heads * head_dim or v.width != k.width:
+        if (q.width, k.width, v.width) != (n_heads * head_dim, n_kv_heads * head_dim, n_kv_heads * head_dim):
             raise GGUFError(
-                f"attention: keys {k.width} and values {v.width} wide, {n_kv_heads} heads of {head_dim} needed"
+                f"attention: q, k and v are {q.width}, {k.width} and {v.width} wide, which does not fit "
+                f"{n_heads} heads and {n_kv_heads} of keys and values"
             )
         cache = len(self._plan.caches)
         self._plan.caches.append((n_kv_heads, head_dim))
@@ -179,7 +190,10 @@ class PlanBuilder:
         return y
 
     def finish(self, logits: Value) -> Plan:
-        """The plan, whose result is `logits` (n_out, n_vocab)."""
+        """The plan, whose result is `logits` (n_out, n_vocab). The core lets token ids up to n_vocab into the embedding."""
+        if logits.width != self._n_vocab:
+            head = self._plan.steps[-1].weights[-1]
+            raise GGUFError(f"tensor {head}: {logits.width} rows, but {self._n_vocab} tokens have an embedding")
         self._plan.logits = logits.id
         return self._plan
 
