@@ -1,7 +1,7 @@
 """Chat templates: a conversation becomes the text, and the ids, that the model was trained on.
 
-Templates are Jinja, written for Hugging Face's settings, and come with the model file: they run in minijinja with fuel,
-over copies that hold no Python objects but plain data. What still gets through: see `_check_source`.
+Templates are Jinja, written for Hugging Face's settings, and come with the model file, so they are not trusted: they run
+in minijinja, with fuel, over read-only copies of plain data. `_check_source` says what that does not stop.
 
 **No message can forge a turn.** `encode` finds control tokens only where no character of them came from a message. It
 renders once more with marks, characters that occur nowhere else, put into the messages' strings, and a spelling with
@@ -26,6 +26,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .errors import TemplateError
@@ -112,8 +113,7 @@ class ChatTemplate:
     def _render_marked(self, context: dict[str, Any], special: list[str], mark: str) -> str:
         text = marked = self._render(context)
         for places in (_ends_of_tokens, _parts_at_borders, _whole_spellings):
-            marks = places(special)
-            with_marks = _map_strings(context, lambda value, marks=marks: _insert(value, marks(value), mark))  # type: ignore[misc]
+            with_marks = _map_strings(context, _marker(places(special), mark))
             if with_marks == context:
                 return text
             try:
@@ -141,11 +141,11 @@ def _ends_of_tokens(special: list[str]) -> _Places:
 
 def _whole_spellings(special: list[str]) -> _Places:
     def places(value: str) -> set[int]:
-        found = set()
+        found: set[int] = set()
         for token in special:
             start = value.find(token)
             while start >= 0:
-                found.add(start + 1)
+                found |= {start, start + 1} if len(token) == 1 else {start + 1}
                 start = value.find(token, start + 1)
         return found
 
@@ -170,9 +170,12 @@ def _parts_at_borders(special: list[str]) -> _Places:
     return places
 
 
-def _insert(value: str, positions: set[int], mark: str) -> str:
-    cuts = [0, *sorted(positions), len(value)]
-    return mark.join(value[a:b] for a, b in zip(cuts, cuts[1:], strict=False))
+def _marker(places: _Places, mark: str) -> Callable[[str], str]:
+    def change(value: str) -> str:
+        cuts = [0, *sorted(places(value)), len(value)]
+        return mark.join(value[start:end] for start, end in pairwise(cuts))
+
+    return change
 
 
 def _unused_character(source: str, context: dict[str, Any]) -> str:
@@ -274,7 +277,7 @@ def _one_line(text: Any) -> str:
     return " ".join(str(text).split())[:500]
 
 
-def _guarded(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _guarded(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Whatever goes wrong in a template, a panic of the library included, is a TemplateError."""
     try:
         return call(*args, **kwargs)
@@ -298,9 +301,10 @@ _TAGS = re.compile(
 def _check_source(source: str) -> None:
     """Refuse what minijinja 3.1 does not survive, found by trying: fuel does not see it.
 
-    A chain of ten thousand operators or elifs overflows the stack of its compiler; str.format pads to any width and
-    aborts the process. Not refused, as only a hostile template has it: thousands of slices of slices (overflow of the
-    stack), lists added to themselves 60 times and then searched (no end), nothing that reads or writes a file.
+    A chain of ten thousand operators or elifs overflows its compiler's stack; str.format pads to any width, and the
+    process aborts when memory does not suffice. Known and not refused, as no check of the source could tell: a loop
+    that takes slices of slices ten thousand deep (the stack again), or adds a list to itself 60 times and searches it
+    (no end in sight). Such a template can stop this process; it cannot read, write or run anything.
     """
     if not isinstance(source, str):
         raise TypeError(f"a chat template must be str, not {type(source).__name__}")

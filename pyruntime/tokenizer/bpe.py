@@ -83,7 +83,7 @@ class Tokenizer:
         return ids
 
     def encode_with_mark(self, text: str, mark: str) -> list[int]:
-        """The ids of `text` without its marks, where a special token that holds a mark is only text.
+        """The ids of `text` without its marks, where a special token with a mark in it is only text.
 
         Marks leave no trace but that: the text between two control tokens is one piece whatever marks were in it.
         BOS and EOS are not added. Errors are those of `encode`.
@@ -158,8 +158,8 @@ class Tokenizer:
             start = text.find(token)
             while start >= 0:
                 end = start + len(token)
-                # A mark does not fit into a token of one character, so there it follows.
-                forged = mark and len(token) == 1 and text.startswith(mark, end)
+                # No mark fits into a token of one character: there, one stands on either side.
+                forged = mark and len(token) == 1 and text.startswith(mark, end) and text.endswith(mark, 0, start)
                 if forged or taken.find(1, start, end) >= 0:
                     start = text.find(token, start + 1)
                     continue

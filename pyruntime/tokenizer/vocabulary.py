@@ -81,7 +81,7 @@ class _Reader:
             types[i] = TokenType.CONTROL
 
         special = {name: self._id(name, len(tokens)) for name in ("bos", "eos", "eot", "eom", "unknown", "padding")}
-        ends += [i for name in ("eos", "eot", "eom") if (i := special[name]) is not None]
+        ends += [end for name in ("eos", "eot", "eom") if (end := special[name]) is not None]
         return Vocabulary(
             kind=kind,
             tokens=tokens,
@@ -130,7 +130,7 @@ class _Reader:
         return list(values)
 
     def _merges(self, ids: dict[str, int]) -> list[tuple[str, str]]:
-        merges = {}  # a dict: of a merge given twice, the first rank counts
+        merges: dict[tuple[str, str], None] = {}  # a dict: of a merge given twice, the first rank counts
         for i, merge in enumerate(self._strings("merges")):
             left, _, right = merge.partition(" ")
             if not left or not right or " " in right:
