@@ -54,8 +54,9 @@ class Model:
         with _core.GGUF(self.path) as file:
             self.metadata: dict[str, Any] = file.metadata
             self.architecture = self._architecture()
+            build = arch.find(self.architecture, self.path)  # first: metadata of an unknown family need not fit HParams
             hp = HParams(self.metadata, self.architecture, self.path)
-            self.plan = self._plan(file, hp)
+            self.plan = self._plan(file, build, hp)
             self.context = context or min(hp.context_length, DEFAULT_CONTEXT)
             self._engine: _core.Engine | None = _core.Engine(
                 file,
@@ -253,8 +254,7 @@ class Model:
             raise GGUFError(f"{self.path}: metadata general.architecture: missing or not a string")
         return name
 
-    def _plan(self, file: _core.GGUF, hp: HParams) -> Plan:
-        build = arch.find(self.architecture, self.path)
+    def _plan(self, file: _core.GGUF, build: arch.Build, hp: HParams) -> Plan:
         plan = build(PlanBuilder(), hp, Weights.of(file))
         unused = {t.name for t in file.tensors} - set(plan.weight_names) - _HARMLESS
         if unused:  # a bias or a norm that is left out gives a model that talks, wrongly

@@ -181,6 +181,6 @@ def from_gguf(path: str | os.PathLike[str], dtype: DTypeLike = np.float64) -> Re
 
     file = _core.GGUF(os.fspath(path))  # stays open: weights are read when they are used
     architecture = str(file.metadata.get("general.architecture"))
-    hp = HParams(file.metadata, architecture, file.path)
-    plan = arch.find(architecture, file.path)(PlanBuilder(), hp, Weights.of(file))
+    build = arch.find(architecture, file.path)
+    plan = build(PlanBuilder(), HParams(file.metadata, architecture, file.path), Weights.of(file))
     return ReferenceInterpreter(plan, file.dequantize, dtype)
