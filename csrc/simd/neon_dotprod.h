@@ -1,8 +1,8 @@
 // AArch64 NEON with dotprod: Apple since M1, Snapdragon and Neoverse since 2018. 16 lanes are four registers of 4.
-//   sdot by element   4 products of signed bytes into each int32 lane. The 4 columns of activations are one element of a
-//                     register, so one 32-bit load feeds 16 rows and nothing is broadcast.
-// Both operands are signed: a byte is a weight as it is; a nibble is 0..15, and its offset is taken off in the start value
-// of the sum (-offset * x_sum), which costs nothing per step.
+//   sdot by element   4 products of signed bytes into each int32 lane. The 4 columns of activations are one element of
+//                     a register, so one 32-bit load feeds 16 rows and nothing is broadcast.
+// Both operands are signed: a byte is a weight as it is; a nibble is 0..15, and its offset is taken off in the start
+// value of the sum (-offset * x_sum), which costs nothing per step.
 #pragma once
 #include <arm_neon.h>
 #include <stddef.h>
@@ -11,8 +11,8 @@
 namespace pyruntime {
 namespace {
 
-// 16 int accumulators, 4 weights and 4 activations in 32 registers; the float accumulators are touched once a block. Five
-// tokens need as many instructions per sdot (2.36), six spill (GCC 12).
+// 16 int accumulators, 4 weights and 4 activations in 32 registers; the float accumulators are touched once a block.
+// Five tokens need as many instructions per sdot (2.4), six spill (GCC 12).
 constexpr int kMatmulTile = 4;
 constexpr int kAttentionTile = 4;  // 16 registers of sums
 
@@ -26,7 +26,9 @@ struct mask16 {
     uint32x4_t v[4];  // all ones or all zeros in a lane
 };
 
-// clang-format off: one line a function reads as a table
+// One line a function reads as a table.
+// clang-format off
+
 // A vector from its quarters 0..3. Not a loop: the indices must be constants for the arrays to become registers.
 template <class F>
 inline f32x16 floats(const F& quarter) { return {{quarter(0), quarter(1), quarter(2), quarter(3)}}; }
