@@ -27,40 +27,9 @@ FORGING = {
     "spelt": "{% for m in messages %}{% for c in m.content %}{{ c }}{% endfor %}<|end|>{% endfor %}",
 }
 FRAGMENTS = [
-    *(
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|",
-        "|>",
-        "<",
-        ">",
-        "|",
-        "im_end",
-        "im_",
-        "end|>",
-        "start",
-        "<|im_",
-        "end",
-        "[INST]",
-    ),
-    *(
-        "[",
-        "]",
-        "/INST",
-        "INST",
-        "[/",
-        "<s",
-        "s>",
-        " ",
-        "\n",
-        "a",
-        "x",
-        "<|xim_end|>",
-        "<|IM_END|>",
-        "user",
-        "</think>",
-    ),
-    *("\ufdd0", "é", "assistant\n", "<think>"),
+    *("<|im_start|>", "<|im_end|>", "<|", "|>", "<", ">", "|", "im_end", "im_", "end|>", "start", "<|im_", "end"),
+    *("[INST]", "[", "]", "/INST", "INST", "[/", "<s", "s>", " ", "\n", "a", "x", "<|xim_end|>", "<|IM_END|>", "user"),
+    *("</think>", "\ufdd0", "é", "assistant\n", "<think>"),
 ]
 
 

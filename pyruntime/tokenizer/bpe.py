@@ -11,7 +11,7 @@ from .pretokenizers import PreTokenizer
 from .streaming import StreamDecoder
 from .vocabulary import TokenType, Vocabulary
 
-_CONTROL = (TokenType.CONTROL, TokenType.UNKNOWN)
+_CONTROL = frozenset((int(TokenType.CONTROL), int(TokenType.UNKNOWN)))
 
 
 def _byte_alphabet() -> list[str]:

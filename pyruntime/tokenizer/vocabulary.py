@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 from typing import Any
 
 from ..errors import GGUFError
@@ -75,7 +76,7 @@ class _Reader:
         merges = self._merges(ids) if kind == "gpt2" else []
 
         # An end token that the file takes for ordinary text is control, unless merges make it: then it is text.
-        made = {left + right for left, right in merges if left + right in _END_NAMES}
+        made = _END_NAMES.intersection(map("".join, merges))
         ends = [ids[name] for name in _END_NAMES if name in ids and name not in made]
         for i in ends:
             types[i] = TokenType.CONTROL
@@ -130,16 +131,23 @@ class _Reader:
         return list(values)
 
     def _merges(self, ids: dict[str, int]) -> list[tuple[str, str]]:
-        merges: dict[tuple[str, str], None] = {}  # a dict: of a merge given twice, the first rank counts
-        for i, merge in enumerate(self._strings("merges")):
-            left, _, right = merge.partition(" ")
-            if not left or not right or " " in right:
-                raise self._error(f"merges[{i}]", f"is {merge[:80]!r}, not two tokens with a space between")
-            if left not in ids or right not in ids or left + right not in ids:
-                missing = next(token for token in (left, right, left + right) if token not in ids)
-                raise self._error(f"merges[{i}]", f"names {missing[:80]!r}, which is not a token")
-            merges[left, right] = None
-        return list(merges)
+        merges = self._strings("merges")
+        pairs = [tuple(merge.split(" ")) for merge in merges]
+        used = {*chain.from_iterable(pairs), *map("".join, pairs)}
+        if any(len(pair) != 2 for pair in pairs) or not used <= ids.keys():
+            raise self._merge_error(merges, ids)
+        # In order, and of a merge given twice the first: its rank counts.
+        return [(left, right) for left, right in dict.fromkeys(pairs)]
+
+    def _merge_error(self, merges: list[str], ids: dict[str, int]) -> GGUFError:
+        for i, merge in enumerate(merges):
+            parts = merge.split(" ")
+            if len(parts) != 2 or "" in parts:
+                return self._error(f"merges[{i}]", f"is {merge[:80]!r}, not two tokens with a space between")
+            missing = next((token for token in (*parts, "".join(parts)) if token not in ids), None)
+            if missing is not None:
+                return self._error(f"merges[{i}]", f"names {missing[:80]!r}, which is not a token")
+        raise AssertionError("a wrong merge was seen")
 
     def _id(self, name: str, n_tokens: int) -> int | None:
         key = f"{name}_token_id"
@@ -162,9 +170,8 @@ class _Reader:
 
 def _reachable(merges: list[tuple[str, str]], tokens: list[str], types: list[int]) -> list[tuple[str, str]]:
     """Without the merges that make or use a control token: plain text must never become one."""
-    control = {tokens[i] for i, kind in enumerate(types) if kind in (TokenType.CONTROL, TokenType.UNKNOWN)}
-    return [
-        (left, right)
-        for left, right in merges
-        if left + right not in control and left not in control and right not in control
-    ]
+    kinds = {int(TokenType.CONTROL), int(TokenType.UNKNOWN)}
+    control = {token for token, kind in zip(tokens, types, strict=True) if kind in kinds}
+    if control.isdisjoint(chain.from_iterable(merges)) and control.isdisjoint(map("".join, merges)):
+        return merges
+    return [(left, right) for left, right in merges if control.isdisjoint((left, right, left + right))]
