@@ -27,7 +27,7 @@ ACTIVATIONS_INT8 = {"Q4_0": 0.12, "Q4_1": 0.12, "Q8_0": 0.12}  # activations rou
 KNOWN_ROUNDING = 1e-6
 
 # The same llamas in transformers' float32, whose own distance from float64 (4e-6) is in it (tests/test_accuracy.py).
-TRANSFORMERS_FLOAT32 = 2e-5  # 7e-6
+TRANSFORMERS_FLOAT32 = 2e-5  # 7e-6; a forgotten norm makes 0.37, swapped scales 0.40
 
 # SmolLM2-135M-Instruct Q4_1 on tests/data/topics-120k.txt.
 SMOLLM2_KL = 0.0031  # mean KL divergence from float32 over 2,048 positions: 0.00297; llama.cpp has 0.0031
