@@ -300,7 +300,7 @@ MALFORMED = [
     ({"token_type": "x" * N}, "tokenizer.ggml.token_type is not an array of integers"),
     ({"merges": None}, "tokenizer.ggml.merges is missing"),
     ({"merges": ["th"]}, "tokenizer.ggml.merges[0] is 'th', not two tokens with a space between"),
-    ({"merges": ["t h e"]}, "tokenizer.ggml.merges[0] is 't h e', not two tokens with a space between"),
+    ({"merges": ["t h e"]}, "tokenizer.ggml.merges[0] names 'h e', which is not a token"),
     ({"merges": [" h"]}, "tokenizer.ggml.merges[0] is ' h', not two tokens with a space between"),
     ({"merges": ["q q"]}, "tokenizer.ggml.merges[0] names 'qq', which is not a token"),
     ({"merges": ["xyz q"]}, "tokenizer.ggml.merges[0] names 'xyz', which is not a token"),

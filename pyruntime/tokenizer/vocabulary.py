@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import chain
 from typing import Any
 
 from ..errors import GGUFError
@@ -132,22 +131,19 @@ class _Reader:
 
     def _merges(self, ids: dict[str, int]) -> list[tuple[str, str]]:
         merges = self._strings("merges")
-        pairs = [tuple(merge.split(" ")) for merge in merges]
-        used = {*chain.from_iterable(pairs), *map("".join, pairs)}
-        if any(len(pair) != 2 for pair in pairs) or not used <= ids.keys():
-            raise self._merge_error(merges, ids)
-        # In order, and of a merge given twice the first: its rank counts.
-        return [(left, right) for left, right in dict.fromkeys(pairs)]
-
-    def _merge_error(self, merges: list[str], ids: dict[str, int]) -> GGUFError:
+        pairs = []
         for i, merge in enumerate(merges):
-            parts = merge.split(" ")
-            if len(parts) != 2 or "" in parts:
-                return self._error(f"merges[{i}]", f"is {merge[:80]!r}, not two tokens with a space between")
-            missing = next((token for token in (*parts, "".join(parts)) if token not in ids), None)
-            if missing is not None:
-                return self._error(f"merges[{i}]", f"names {missing[:80]!r}, which is not a token")
-        raise AssertionError("a wrong merge was seen")
+            left, _, right = merge.partition(" ")
+            if not (left in ids and right in ids and left + right in ids):
+                raise self._merge_error(i, merge, [token for token in (left, right, left + right) if token not in ids])
+            pairs.append((left, right))
+        # Of a merge given twice, the first rank counts.
+        return pairs if len({*merges}) == len(merges) else list(dict.fromkeys(pairs))
+
+    def _merge_error(self, i: int, merge: str, missing: list[str]) -> GGUFError:
+        if "" in missing:
+            return self._error(f"merges[{i}]", f"is {merge[:80]!r}, not two tokens with a space between")
+        return self._error(f"merges[{i}]", f"names {missing[0][:80]!r}, which is not a token")
 
     def _id(self, name: str, n_tokens: int) -> int | None:
         key = f"{name}_token_id"
@@ -172,6 +168,6 @@ def _reachable(merges: list[tuple[str, str]], tokens: list[str], types: list[int
     """Without the merges that make or use a control token: plain text must never become one."""
     kinds = {int(TokenType.CONTROL), int(TokenType.UNKNOWN)}
     control = {token for token, kind in zip(tokens, types, strict=True) if kind in kinds}
-    if control.isdisjoint(chain.from_iterable(merges)) and control.isdisjoint(map("".join, merges)):
-        return merges
-    return [(left, right) for left, right in merges if control.isdisjoint((left, right, left + right))]
+    return [
+        (left, right) for left, right in merges if not (left in control or right in control or left + right in control)
+    ]
