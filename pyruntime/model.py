@@ -153,7 +153,8 @@ class Model:
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Generation | list[Generation]:
-        """Continues a prompt, or several together (text, or token ids). No template is applied: see `chat`.
+        """Continues a prompt, or several together (text, or token ids). No template is applied: see `chat`. A text prompt is
+        taken as a whole document: special tokens spelled in it are special tokens.
 
         max_tokens: None goes on to an end token or the end of the context. stop: strings that end the text and are not in
         it. Sampling is a `Sampling`, or its fields as keywords (temperature=0, seed=1, ...). The i-th prompt of a list draws
@@ -284,10 +285,16 @@ class Model:
         return left
 
     def _prompt_ids(self, prompt: Prompt) -> Ids:
-        ids = as_ids(self.tokenizer.encode(prompt, parse_special=True) if isinstance(prompt, str) else prompt)
+        ids = as_ids(self._encode(prompt) if isinstance(prompt, str) else prompt)
         if len(ids) == 0:
             raise ValueError("the prompt is empty, and this model has no token to begin with")
         return ids
+
+    def _encode(self, text: str) -> list[int]:
+        """The whole text of a prompt: special tokens spelled in it are special tokens, and a BOS there is not doubled."""
+        t = self.tokenizer
+        has_bos = t.bos_id is not None and text.startswith(t.token(t.bos_id))
+        return t.encode(text, add_special=not has_bos, parse_special=True)
 
     def _reuse(self, session: Session, ids: Ids) -> Ids:
         """Rewinds the session to what it shares with ids and returns the rest, at least one token."""

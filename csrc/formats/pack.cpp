@@ -30,13 +30,16 @@ Block read_block(const uint8_t* src, size_t index) {
     return block;
 }
 
-int nibble(const uint8_t q[16], int i) { return i < 16 ? q[i] & 15 : q[i - 16] >> 4; }
-
+// Four columns at a time: byte c of word w holds elements 4w + c (low nibble) and 16 + 4w + c (high nibble) of the
+// block.
 template <class Block>
 void pack_nibbles(const Block& block, int r, uint8_t* q) {
-    for (int j = 0; j < 4; j++)
-        for (int c = 0; c < 4; c++)
-            q[64 * j + 4 * r + c] = uint8_t(nibble(block.q, 8 * j + c) | nibble(block.q, 8 * j + 4 + c) << 4);
+    constexpr uint32_t low = 0x0f0f0f0f;
+    uint32_t w[4];
+    std::memcpy(w, block.q, sizeof w);
+    const uint32_t pairs[4] = {(w[0] & low) | (w[1] & low) << 4, (w[2] & low) | (w[3] & low) << 4,
+                               (w[0] >> 4 & low) | (w[1] & ~low), (w[2] >> 4 & low) | (w[3] & ~low)};
+    for (int j = 0; j < 4; j++) std::memcpy(q + 64 * j + 4 * r, &pairs[j], 4);
 }
 
 template <class Block, class Place>
