@@ -141,7 +141,6 @@ def run(engine: _core.Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, str]]:
             chosen.append((i, chunk))
         drawn = engine.step_and_sample(pieces)
         for (i, chunk), (_, _, sampler), token in zip(chosen, pieces, drawn, strict=True):
-            jobs[i].session.advanced(chunk)
             if sampler is None:
                 jobs[i].feed = jobs[i].feed[len(chunk) :]
                 jobs[i].sampler.accept_all(chunk.tolist())
@@ -175,6 +174,7 @@ class Stream:
     def close(self) -> None:
         """Ends the generation where it is."""
         self._pieces.close()
+        self._end()  # closing a generator that never began runs nothing of it
 
     def _run(self, engine: _core.Engine) -> Generator[str, None, None]:
         try:
@@ -182,6 +182,9 @@ class Stream:
                 if text:
                     yield text
         finally:
-            self._job.interrupt()
-            if self._owned is not None:
-                self._owned.close()
+            self._end()
+
+    def _end(self) -> None:
+        self._job.interrupt()
+        if self._owned is not None:
+            self._owned.close()

@@ -160,7 +160,7 @@ class Model:
         it. Sampling is a `Sampling`, or its fields as keywords (temperature=0, seed=1, ...). The i-th prompt of a list draws
         from the i-th stream of the seed, so the others cannot change its result.
         """
-        many = isinstance(prompt, list) and not (prompt and isinstance(prompt[0], int))
+        many = isinstance(prompt, list) and not (prompt and isinstance(prompt[0], (int, np.integer)))
         prompts: list[Any] = list(prompt) if many else [prompt]
         chosen = choose(sampling, options).with_seed()
         sessions: list[Session] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -37,60 +37,54 @@ class Session:
     Use it as a context manager, or `close()` it, to give its memory back at once.
     """
 
-    def __init__(self, engine: _core.Engine, sequence: _core.Sequence, ids: Sequence[int] = ()) -> None:
+    def __init__(self, engine: _core.Engine, sequence: _core.Sequence) -> None:
         self._engine = engine
         self._sequence = sequence
-        self._ids = list(ids)
 
     @property
     def ids(self) -> list[int]:
-        """The tokens held, a copy."""
-        return list(self._ids)
+        """The tokens held, a copy. The core alone counts them: Ctrl-C may come between a step and the next line of Python."""
+        return self._sequence.ids
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._sequence)
 
     def append(self, ids: Iterable[int] | Ids) -> NDArray[np.float32]:
         """Computes these tokens and returns the logits of the last position, float32 (n_vocab,).
 
-        ContextError if they do not fit; the session is then unchanged. Ctrl-C raises KeyboardInterrupt and keeps the steps done.
+        ValueError for an id out of range, and ContextError if they do not fit: the session is then unchanged. Ctrl-C raises
+        KeyboardInterrupt and keeps the steps done.
         """
-        given = as_ids(ids)
+        given = self._checked(ids)
         if len(given) == 0:
             raise ValueError("append needs at least one token id")
-        self.check_room(len(given))
         logits = np.empty((1, self._engine.n_vocab), np.float32)
-        for chunk, is_last in self.chunks(given):
+        for chunk, is_last in self._chunks(given):
             self._engine.step([(self._sequence, chunk, LAST if is_last else NONE)], logits if is_last else None)
-            self.advanced(chunk)
         last: NDArray[np.float32] = logits[0]
         return last
 
     def logits(self, ids: Iterable[int] | Ids) -> NDArray[np.float32]:
         """Computes these tokens and returns the logits of every one's position, float32 (n, n_vocab)."""
-        given = as_ids(ids)
-        self.check_room(len(given))
+        given = self._checked(ids)
         logits = np.empty((len(given), self._engine.n_vocab), np.float32)
         done = 0
-        for chunk, _ in self.chunks(given):
+        for chunk, _ in self._chunks(given):
             self._engine.step([(self._sequence, chunk, ALL)], logits[done : done + len(chunk)])
-            self.advanced(chunk)
             done += len(chunk)
         return logits
 
     def fork(self) -> Session:
         """Another session with the same tokens; the two share memory until they differ."""
-        return Session(self._engine, self._sequence.fork(), self._ids)
+        return Session(self._engine, self._sequence.fork())
 
     def rewind(self, n: int) -> None:
         """Keeps the first n tokens and forgets the rest. ValueError if there are fewer."""
         self._sequence.rewind(n)
-        del self._ids[n:]
 
     def close(self) -> None:
         """Gives the memory back. Idempotent; any other use afterwards raises ValueError."""
         self._sequence.close()
-        self._ids.clear()
 
     def __enter__(self) -> Session:
         return self
@@ -106,19 +100,20 @@ class Session:
     def sequence(self) -> _core.Sequence:
         return self._sequence
 
-    def advanced(self, ids: Ids) -> None:
-        """Notes tokens that a step has computed."""
-        self._ids.extend(ids.tolist())
+    # Inside
 
-    def check_room(self, n: int) -> None:
-        """ContextError unless n more tokens fit."""
-        if len(self._ids) + n > self._engine.context:
+    def _checked(self, ids: Iterable[int] | Ids) -> Ids:
+        given = as_ids(ids)
+        if len(given) and given.max() >= self._engine.n_vocab:
+            raise ValueError(f"token id {given.max()} is outside the vocabulary (0 to {self._engine.n_vocab - 1})")
+        if len(self) + len(given) > self._engine.context:
             raise ContextError(
-                f"{len(self._ids) + n} tokens do not fit the context of {self._engine.context}; "
+                f"{len(self) + len(given)} tokens do not fit the context of {self._engine.context}; "
                 "load the model with a larger context or shorten the text"
             )
+        return given
 
-    def chunks(self, ids: Ids) -> list[tuple[Ids, bool]]:
+    def _chunks(self, ids: Ids) -> list[tuple[Ids, bool]]:
         """ids as steps take them, and whether each is the last."""
         size = self._engine.max_tokens
         return [(ids[at : at + size], at + size >= len(ids)) for at in range(0, len(ids), size)]

@@ -24,30 +24,35 @@ class BoundSequence {
   public:
     BoundSequence(std::shared_ptr<Engine> engine, std::shared_ptr<Sequence> sequence)
         : engine_(std::move(engine)), sequence_(std::move(sequence)) {}
-    ~BoundSequence() { close(); }
-    BoundSequence(BoundSequence&&) = default;
-
-    void close() {
-        const py::gil_scoped_release release;  // a running step holds the engine's mutex
-        sequence_.reset();
-    }
-    Sequence& get() const {
+    void close() { sequence_.reset(); }
+    // A share of it, so that another Python thread may close it meanwhile.
+    std::shared_ptr<Sequence> get() const {
         if (!sequence_) throw std::invalid_argument("this session is closed");
-        return *sequence_;
+        return sequence_;
     }
-    int64_t length() const { return sequence_ ? sequence_->length() : 0; }
-    BoundSequence fork() const {
-        Sequence& from = get();
+    int64_t length() const {
+        if (!sequence_) return 0;
+        const std::shared_ptr<Sequence> sequence = sequence_;
         const py::gil_scoped_release release;
-        return {engine_, engine_->fork(from)};
+        return engine_->length(*sequence);
+    }
+    std::vector<int32_t> ids() const {
+        if (!sequence_) return {};
+        const std::shared_ptr<Sequence> sequence = sequence_;
+        const py::gil_scoped_release release;
+        return engine_->ids(*sequence);
+    }
+    BoundSequence fork() const {
+        const std::shared_ptr<Sequence> sequence = get();
+        const py::gil_scoped_release release;
+        return {engine_, engine_->fork(*sequence)};
     }
     void rewind(int64_t length) const {
-        Sequence& sequence = get();
+        const std::shared_ptr<Sequence> sequence = get();
         const py::gil_scoped_release release;
-        engine_->rewind(sequence, length);
+        engine_->rewind(*sequence, length);
     }
     const Engine* engine() const { return engine_.get(); }
-    std::shared_ptr<Sequence> share() const { return sequence_; }
 
   private:
     std::shared_ptr<Engine> engine_;
@@ -60,20 +65,10 @@ struct Batch {
     std::vector<Ids> ids;
     std::vector<std::shared_ptr<Sequence>> sequences;
 
-    Batch() = default;
-    Batch(const Batch&) = delete;
-    Batch& operator=(const Batch&) = delete;
-    ~Batch() {
-        // The last owner gives pages back under the engine's mutex; a step that holds it may be waiting for the GIL.
-        const py::gil_scoped_release release;
-        sequences.clear();
-    }
-
     void add(const Engine& engine, const BoundSequence& sequence, Ids piece_ids, Want want) {
         if (sequence.engine() != &engine) throw std::invalid_argument("a session of another model");
         if (piece_ids.ndim() != 1) throw std::invalid_argument("token ids must be one-dimensional");
-        sequence.get();
-        sequences.push_back(sequence.share());
+        sequences.push_back(sequence.get());
         pieces.push_back({sequences.back().get(), piece_ids.data(), piece_ids.size(), want});
         ids.push_back(std::move(piece_ids));
     }
@@ -151,6 +146,7 @@ std::vector<int32_t> step_and_sample(Engine& engine,
 void register_engine(py::module_& m) {
     py::class_<BoundSequence>(m, "Sequence", "The KV cache of one sequence of tokens.")
         .def("__len__", &BoundSequence::length)
+        .def_property_readonly("ids", &BoundSequence::ids, "The tokens held, a copy; none once closed.")
         .def("fork", &BoundSequence::fork, "Another sequence with the same tokens, sharing their pages.")
         .def("rewind", &BoundSequence::rewind, py::arg("length"), "Forgets all but the first `length` tokens.")
         .def("close", &BoundSequence::close, "Gives its pages back; the sequence cannot be used any more.");
@@ -166,7 +162,7 @@ void register_engine(py::module_& m) {
              "pieces: [(Sequence, int32 ids, Sampler | None)]. Returns the next id of each sequence, -1 without a "
              "sampler.")
         .def("counters", &Engine::counters, py::call_guard<py::gil_scoped_release>())
-        .def("items_by_thread", &Engine::items_by_thread)
+        .def("items_by_thread", &Engine::items_by_thread, py::call_guard<py::gil_scoped_release>())
         .def_property_readonly("n_vocab", &Engine::n_vocab)
         .def_property_readonly("isa", &Engine::isa)
         .def_property_readonly("n_threads", [](const Engine& e) { return e.config().n_threads; })

@@ -1,16 +1,25 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <stdexcept>
 
+#include "dispatch/fp_env.h"
 #include "dispatch/isa.h"
 #include "errors.h"
 
 namespace pyruntime {
 
+namespace {
+
+constexpr auto kPollEvery = std::chrono::milliseconds(20);
+
+}  // namespace
+
 Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, PlanSpec plan,
                const EngineConfig& config, const Poll& poll)
     : config_(config), kernels_(choose_isa(config.isa)), threads_(config.n_threads) {
+    const FpEnvironment environment;  // the plan's numbers, rope's frequencies among them, are part of the result
     // rope's argument reduction is exact below 2^20 quarter turns (docs/numerics.md)
     if (config.context < 1 || config.context > (1 << 20))
         throw std::invalid_argument("context must be between 1 and 1048576, not " + std::to_string(config.context));
@@ -27,29 +36,32 @@ Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, 
     state_.pieces.reserve(n);
 }
 
-std::shared_ptr<Sequence> Engine::new_sequence() {
-    // The last owner of a sequence may be any thread, and its pages go back to a pool that steps use.
-    return {new Sequence(pages_), [this](Sequence* s) {
-                const std::lock_guard<std::mutex> lock(mutex_);
-                delete s;
-            }};
+Engine::Hold::Hold(const Engine& engine, const Poll& poll) : engine_(engine), lock_(engine.mutex_, std::defer_lock) {
+    engine.threads_.require_owner();  // another thread of the parent may have held the mutex at the fork
+    if (engine.holder_ == std::this_thread::get_id())
+        throw Error("this model is in the middle of a step on this thread; a signal handler cannot use it");
+    while (!lock_.try_lock_for(kPollEvery))
+        if (poll && poll()) throw Interrupted();
+    engine.holder_ = std::this_thread::get_id();
 }
 
 std::shared_ptr<Sequence> Engine::fork(const Sequence& sequence) {
-    std::shared_ptr<Sequence> copy;
-    {
-        const std::lock_guard<std::mutex> lock(mutex_);
-        std::unique_ptr<Sequence> made = sequence.fork();
-        copy = {made.release(), [this](Sequence* s) {
-                    const std::lock_guard<std::mutex> inner(mutex_);
-                    delete s;
-                }};
-    }
-    return copy;
+    const Hold hold(*this);
+    return sequence.fork();
+}
+
+std::vector<int32_t> Engine::ids(const Sequence& sequence) const {
+    const Hold hold(*this);
+    return sequence.ids();
+}
+
+int64_t Engine::length(const Sequence& sequence) const {
+    const Hold hold(*this);
+    return sequence.length();
 }
 
 void Engine::rewind(Sequence& sequence, int64_t length) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const Hold hold(*this);
     if (length < 0 || length > sequence.length())
         throw std::invalid_argument("cannot rewind to " + std::to_string(length) + ": the sequence has " +
                                     std::to_string(sequence.length()) + " tokens");
@@ -63,10 +75,6 @@ void Engine::check(const std::vector<Piece>& pieces) const {
         if (p.n < 1) throw std::invalid_argument("a step needs at least one token of each sequence");
         for (size_t j = 0; j < i; j++)
             if (pieces[j].sequence == p.sequence) throw std::invalid_argument("a sequence appears twice in a step");
-        for (int64_t t = 0; t < p.n; t++)
-            if (p.ids[t] < 0 || p.ids[t] >= n_vocab_)
-                throw std::invalid_argument("token id " + std::to_string(p.ids[t]) + " at index " + std::to_string(t) +
-                                            " is outside 0.." + std::to_string(n_vocab_ - 1));
         if (p.sequence->length() + p.n > config_.context)
             throw ContextError(std::to_string(p.sequence->length() + p.n) + " tokens do not fit the context of " +
                                std::to_string(config_.context) +
@@ -79,31 +87,35 @@ void Engine::check(const std::vector<Piece>& pieces) const {
 }
 
 void Engine::run(const std::vector<Piece>& pieces, float* logits, const Poll& poll) {
-    check(pieces);
-    for (const Piece& p : pieces) p.sequence->reserve(p.n);
     StepState& s = state_;
     s.n_tokens = s.n_outputs = 0;
     s.pieces.clear();
     s.logits = logits;
-    for (const Piece& p : pieces) {
-        s.pieces.push_back({p.sequence->pages(), s.n_tokens, p.n, p.sequence->length()});
-        for (int64_t t = 0; t < p.n; t++) {
-            const auto row = size_t(s.n_tokens);
-            s.ids[row] = p.ids[t];
-            s.positions[row] = p.sequence->length() + t;
-            s.piece_of[row] = int32_t(s.pieces.size() - 1);
-            if (p.want == Want::all || (p.want == Want::last && t == p.n - 1))
-                s.output_rows[size_t(s.n_outputs++)] = s.n_tokens;
-            s.n_tokens++;
-        }
-    }
+    check(pieces);
     try {
+        for (const Piece& p : pieces) {
+            p.sequence->reserve(p.n);
+            s.pieces.push_back({p.sequence->pages(), s.n_tokens, p.n, p.sequence->length()});
+            for (int64_t t = 0; t < p.n; t++) {
+                const auto row = size_t(s.n_tokens);
+                s.ids[row] = p.ids[t];  // read once: another thread may be writing to the caller's array
+                if (s.ids[row] < 0 || s.ids[row] >= n_vocab_)
+                    throw std::invalid_argument("token id " + std::to_string(s.ids[row]) + " at index " +
+                                                std::to_string(t) + " is outside 0.." + std::to_string(n_vocab_ - 1));
+                s.positions[row] = p.sequence->length() + t;
+                s.piece_of[row] = int32_t(s.pieces.size() - 1);
+                if (p.want == Want::all || (p.want == Want::last && t == p.n - 1))
+                    s.output_rows[size_t(s.n_outputs++)] = s.n_tokens;
+                s.n_tokens++;
+            }
+        }
         executor_->run(s, poll);
     } catch (...) {
         for (const Piece& p : pieces) p.sequence->rewind(p.sequence->length());  // gives back the new pages
         throw;
     }
-    for (const Piece& p : pieces) p.sequence->advance(p.n);
+    for (size_t i = 0; i < pieces.size(); i++)
+        pieces[i].sequence->advance(s.ids.data() + s.pieces[i].first_row, pieces[i].n);
     steps_++;
     tokens_ += s.n_tokens;
     largest_step_ = std::max(largest_step_, s.n_tokens);
@@ -111,7 +123,7 @@ void Engine::run(const std::vector<Piece>& pieces, float* logits, const Poll& po
 }
 
 void Engine::step(const std::vector<Piece>& pieces, float* logits, const Poll& poll) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const Hold hold(*this, poll);
     run(pieces, logits, poll);
 }
 
@@ -123,23 +135,38 @@ std::vector<int32_t> Engine::step_and_sample(std::vector<Piece> pieces, const st
     for (size_t i = 0; i < pieces.size(); i++) {
         pieces[i].want = samplers[i] ? Want::last : Want::none;
         n_sampled += samplers[i] != nullptr;
+        if (samplers[i] && samplers[i]->n_vocab() != n_vocab_)
+            throw std::invalid_argument("a sampler of " + std::to_string(samplers[i]->n_vocab()) +
+                                        " tokens, where the model has " + std::to_string(n_vocab_));
     }
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const Hold hold(*this, poll);
     sampled_logits_.resize(std::max(sampled_logits_.size(), n_sampled * size_t(n_vocab_)));
     run(pieces, sampled_logits_.data(), poll);
     std::vector<int32_t> ids(pieces.size(), -1);
     const float* logits = sampled_logits_.data();
-    for (size_t i = 0; i < pieces.size(); i++) {
-        if (!samplers[i]) continue;
-        for (int64_t t = 0; t < pieces[i].n; t++) samplers[i]->accept(pieces[i].ids[t]);
-        ids[i] = samplers[i]->sample(logits, uint64_t(pieces[i].sequence->length()));
-        logits += n_vocab_;
+    try {
+        for (size_t i = 0; i < pieces.size(); i++) {
+            if (!samplers[i]) continue;
+            const Sequence& sequence = *pieces[i].sequence;
+            for (int64_t t = 0; t < pieces[i].n; t++)
+                samplers[i]->accept(state_.ids[size_t(state_.pieces[i].first_row + t)]);
+            ids[i] = samplers[i]->sample(logits, uint64_t(sequence.length()));
+            logits += n_vocab_;
+        }
+    } catch (...) {
+        for (const Piece& p : pieces) p.sequence->rewind(p.sequence->length() - p.n);
+        throw;
     }
     return ids;
 }
 
+std::vector<int64_t> Engine::items_by_thread() const {
+    const Hold hold(*this);
+    return executor_->items_by_thread();
+}
+
 std::map<std::string, int64_t> Engine::counters() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const Hold hold(*this);
     return {{"steps", steps_},
             {"tokens", tokens_},
             {"largest_step", largest_step_},

@@ -1,10 +1,12 @@
 // A loaded model: weights, plan, KV pages, threads. A step takes a batch of pieces, (sequence, tokens, whose logits);
 // the sequences advance only if the whole step succeeds.
 #pragma once
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/executor.h"
@@ -41,24 +43,41 @@ class Engine {
     const EngineConfig& config() const { return config_; }
     const char* isa() const { return kernels_.name; }
 
-    std::shared_ptr<Sequence> new_sequence();
+    // Steps, and what reads or changes a sequence, queue: safe from several threads. All throw Error in a forked child,
+    // and on a thread that is inside a step already (a signal handler): they would wait for ever.
+    std::shared_ptr<Sequence> new_sequence() const { return std::make_shared<Sequence>(pages_); }
     std::shared_ptr<Sequence> fork(const Sequence& sequence);
     void rewind(Sequence& sequence, int64_t length);
+    std::vector<int32_t> ids(const Sequence& sequence) const;
+    int64_t length(const Sequence& sequence) const;
 
     // logits: (sum of outputs, n_vocab) float32, the pieces in order. Throws std::invalid_argument for an id out of
     // range, an empty piece, a sequence named twice or too many tokens; ContextError; MemoryLimitError; Interrupted;
-    // NumericsError. Steps of several threads queue.
+    // NumericsError.
     void step(const std::vector<Piece>& pieces, float* logits, const Poll& poll);
 
     // A step, then the next token of each piece that has a sampler (nullptr: none, and -1 is returned for it). The
-    // sampler accepts the ids of the piece first; the drawn id is accepted with the step that takes it.
+    // sampler accepts the ids of the piece first; the drawn id is accepted with the step that takes it. Throws what
+    // step() throws, and NumericsError where no token is left to draw.
     std::vector<int32_t> step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers,
                                          const Poll& poll);
 
     std::map<std::string, int64_t> counters() const;
-    std::vector<int64_t> items_by_thread() const { return executor_->items_by_thread(); }
+    std::vector<int64_t> items_by_thread() const;
 
   private:
+    // Holds the engine, for as long as it lives.
+    class Hold {
+      public:
+        explicit Hold(const Engine& engine, const Poll& poll = nullptr);
+        ~Hold() { engine_.holder_ = std::thread::id(); }
+        Hold(const Hold&) = delete;
+        Hold& operator=(const Hold&) = delete;
+
+      private:
+        const Engine& engine_;
+        std::unique_lock<std::timed_mutex> lock_;
+    };
     void check(const std::vector<Piece>& pieces) const;
     void run(const std::vector<Piece>& pieces, float* logits, const Poll& poll);
 
@@ -71,7 +90,8 @@ class Engine {
     std::unique_ptr<Executor> executor_;
     StepState state_;
     std::vector<float> sampled_logits_;
-    mutable std::mutex mutex_;
+    mutable std::timed_mutex mutex_;
+    mutable std::atomic<std::thread::id> holder_{};
     int64_t steps_ = 0, tokens_ = 0, largest_step_ = 0, direct_steps_ = 0;
 };
 

@@ -145,7 +145,9 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread) {
     for (size_t i = 0; i < steps_.size(); i++) {
         const Operation& op = *steps_[i].operation;
         const int64_t n = op.items(s);
-        if (op.row_wise()) {
+        if (s.cancelled.load(std::memory_order_relaxed)) {
+            // nothing but the barriers is left to do
+        } else if (op.row_wise()) {
             const int64_t first = n * thread / n_threads, last = n * (thread + 1) / n_threads;
             op.run(s, thread, first, last);
             stats_[size_t(thread)].items += last - first;

@@ -1,5 +1,6 @@
 #include "engine/kv_pages.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "errors.h"
@@ -10,6 +11,12 @@ namespace pyruntime {
 namespace {
 
 size_t pages_for(int64_t positions) { return size_t((positions + kPageTokens - 1) / kPageTokens); }
+
+// Room for n elements, at least doubled: a token at a time must not copy the whole each time.
+template <class T>
+void grow(std::vector<T>& v, size_t n) {
+    if (n > v.capacity()) v.reserve(std::max(n, 2 * v.capacity()));
+}
 
 }  // namespace
 
@@ -27,12 +34,19 @@ PagePool::PagePool(const std::vector<CacheSpec>& caches, bool f16, size_t max_by
     }
 }
 
+size_t PagePool::pages_in_use() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return storage_.size() - free_.size();
+}
+
 uint8_t* PagePool::acquire() {
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (free_.empty()) {
         if ((storage_.size() + 1) * page_bytes_ > max_bytes_)
             throw MemoryLimitError("the KV cache is full: " + std::to_string(storage_.size()) + " pages, " +
                                    megabytes(storage_.size() * page_bytes_) + " of " + megabytes(max_bytes_) +
                                    "; close or rewind a session, or load the model with a smaller context");
+        grow(free_, storage_.size() + 1);  // so that release never allocates
         storage_.push_back(allocate(kHeader + page_bytes_, "a KV page"));
         // Zeros: an unseen key counts with weight 0, which is 0 only if its value is finite.
         std::memset(storage_.back().get(), 0, kHeader + page_bytes_);
@@ -44,23 +58,29 @@ uint8_t* PagePool::acquire() {
     return page;
 }
 
-void PagePool::share(uint8_t* page) { references(page)++; }
+void PagePool::share(uint8_t* page) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    references(page)++;
+}
 
 void PagePool::release(uint8_t* page) {
+    const std::lock_guard<std::mutex> lock(mutex_);
     if (--references(page) == 0) free_.push_back(page);
 }
 
-bool PagePool::shared(const uint8_t* page) const { return references(page) > 1; }
+bool PagePool::shared(const uint8_t* page) const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return references(page) > 1;
+}
 
 void Sequence::reserve(int64_t n) {
-    const size_t had = pages_.size();
+    const size_t had = pages_.size(), needed = pages_for(length() + n);
+    grow(ids_, ids_.size() + size_t(n));
+    grow(pages_, needed);
     try {
-        while (pages_.size() < pages_for(length_ + n)) {
-            pages_.reserve(pages_.size() + 1);
-            pages_.push_back(pool_->acquire());
-        }
-        if (const int64_t filled = length_ % kPageTokens; filled != 0 && n > 0) {
-            uint8_t*& last = pages_[size_t(length_ / kPageTokens)];
+        while (pages_.size() < needed) pages_.push_back(pool_->acquire());
+        if (length() % kPageTokens != 0 && n > 0) {
+            uint8_t*& last = pages_[size_t(length() / kPageTokens)];
             if (pool_->shared(last)) {
                 uint8_t* copy = pool_->acquire();
                 std::memcpy(copy, last, pool_->page_bytes());
@@ -78,8 +98,8 @@ void Sequence::reserve(int64_t n) {
 }
 
 void Sequence::rewind(int64_t length) {
-    length_ = length;
-    while (pages_.size() > pages_for(length_)) {
+    ids_.resize(size_t(length));
+    while (pages_.size() > pages_for(length)) {
         pool_->release(pages_.back());
         pages_.pop_back();
     }
@@ -87,9 +107,13 @@ void Sequence::rewind(int64_t length) {
 
 std::unique_ptr<Sequence> Sequence::fork() const {
     auto copy = std::make_unique<Sequence>(pool_);
-    copy->length_ = length_;
-    copy->pages_.assign(pages_.begin(), pages_.begin() + std::ptrdiff_t(pages_for(length_)));
-    for (uint8_t* page : copy->pages_) pool_->share(page);
+    copy->ids_ = ids_;
+    const size_t n = pages_for(length());
+    copy->pages_.reserve(n);
+    for (size_t i = 0; i < n; i++) {
+        pool_->share(pages_[i]);
+        copy->pages_.push_back(pages_[i]);
+    }
     return copy;
 }
 

@@ -3,11 +3,12 @@
 // written.
 //
 // A page holds all layers: for each cache (a layer), for each kv head, keys [4 groups][head_dim][16 positions], then
-// for each kv head values [64 positions][head_dim padded to 16]. Not thread-safe: the engine holds its mutex.
+// for each kv head values [64 positions][head_dim padded to 16].
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "engine/memory.h"
@@ -23,13 +24,15 @@ struct CacheLayout {
     size_t key_head_bytes, value_head_bytes;
 };
 
+// Safe from several threads: a sequence may be dropped by any of them, while another runs a step. It never waits for a
+// step.
 class PagePool {
   public:
     // Refuses (MemoryLimitError) to hold more than max_bytes.
     PagePool(const std::vector<CacheSpec>& caches, bool f16, size_t max_bytes);
 
     size_t page_bytes() const { return page_bytes_; }
-    size_t pages_in_use() const { return storage_.size() - free_.size(); }
+    size_t pages_in_use() const;
     bool f16() const { return f16_; }
     const CacheLayout& layout(int cache) const { return layouts_[size_t(cache)]; }
 
@@ -47,10 +50,12 @@ class PagePool {
     bool f16_;
     size_t page_bytes_ = 0, max_bytes_;
     std::vector<CacheLayout> layouts_;
+    mutable std::mutex mutex_;  // of what follows, and the reference counts
     std::vector<AlignedBytes> storage_;
     std::vector<uint8_t*> free_;
 };
 
+// The tokens of one conversation and their pages. All but the destructor needs the engine's mutex.
 class Sequence {
   public:
     explicit Sequence(std::shared_ptr<PagePool> pool) : pool_(std::move(pool)) {}
@@ -58,13 +63,15 @@ class Sequence {
     Sequence(const Sequence&) = delete;
     Sequence& operator=(const Sequence&) = delete;
 
-    int64_t length() const { return length_; }
+    int64_t length() const { return int64_t(ids_.size()); }
+    const std::vector<int32_t>& ids() const { return ids_; }
     uint8_t* const* pages() const { return pages_.data(); }
 
-    // Makes the pages of the next n positions writable: allocates, and copies a shared page that is partly filled.
-    // If memory runs out nothing has changed.
+    // Makes the pages of the next n positions writable: allocates, and copies a shared page that is partly filled. If
+    // memory runs out (MemoryLimitError, bad_alloc) nothing has changed.
     void reserve(int64_t n);
-    void advance(int64_t n) { length_ += n; }
+    // After reserve(n); does not throw.
+    void advance(const int32_t* ids, int64_t n) { ids_.insert(ids_.end(), ids, ids + n); }
     void rewind(int64_t length);  // to at most the present length
     void clear() { rewind(0); }
     std::unique_ptr<Sequence> fork() const;
@@ -72,7 +79,7 @@ class Sequence {
   private:
     std::shared_ptr<PagePool> pool_;
     std::vector<uint8_t*> pages_;
-    int64_t length_ = 0;
+    std::vector<int32_t> ids_;
 };
 
 }  // namespace pyruntime

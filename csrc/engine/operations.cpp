@@ -99,6 +99,9 @@ class Embedding : public RowWise {
         y_ = o.output(0);
         table_ = o.context().weights.matrix(o.step().weights[0]);
         o.require(table_.cols == y_.width(), "the table's width differs from the output's");
+        // Ids are checked against the width of the logits.
+        o.require(table_.rows >= o.plan().values[size_t(o.plan().logits)].width,
+                  "the table has fewer rows than there are tokens");
     }
     void row(const StepState& s, int64_t r) const override {
         const int32_t id = s.ids[size_t(r)];
@@ -389,8 +392,11 @@ class Linear : public Operation {
     }
     Rows rows() const override { return rows_; }
     int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? groups_ : 0; }
-    int64_t grain(const StepState&, int n_threads) const override {
-        return std::max<int64_t>(1, groups_ / (n_threads * 8));  // contiguous weights, yet a slow core holds nobody up
+    // Contiguous weights, yet a slow core holds nobody up, and Ctrl-C does not wait: kGrainProducts take 30 ms in
+    // scalar code.
+    int64_t grain(const StepState& s, int n_threads) const override {
+        const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
+        return std::max<int64_t>(1, std::min(groups_ / (n_threads * 8), kGrainProducts / products));
     }
     void run(const StepState& s, int thread, int64_t first, int64_t last) const override {
         for (const Target& t : targets_) {
@@ -408,6 +414,7 @@ class Linear : public Operation {
     }
 
   private:
+    static constexpr int64_t kGrainProducts = int64_t(1) << 25;
     static bool quantized(uint32_t type) { return formats::find_type(type)->n_block > 1; }
 
     struct Target {

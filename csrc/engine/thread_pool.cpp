@@ -1,5 +1,8 @@
 #include "engine/thread_pool.h"
 
+#include <string>
+#include <system_error>
+
 #ifdef _WIN32
 #include <process.h>
 #define getpid _getpid
@@ -25,7 +28,14 @@ void cpu_relax() {
 
 ThreadPool::ThreadPool(int n_threads)
     : n_threads_(n_threads), owner_(long(getpid())), state_(std::make_unique<State>()) {
-    for (int t = 1; t < n_threads; t++) state_->workers.emplace_back([this, t] { worker(t); });
+    try {
+        for (int t = 1; t < n_threads; t++) state_->workers.emplace_back([this, t] { worker(t); });
+    } catch (const std::system_error& e) {
+        const std::string started = std::to_string(state_->workers.size() + 1);
+        join();
+        throw Error("the system gives " + started + " threads of " + std::to_string(n_threads) + " (" + e.what() +
+                    "); load the model with fewer threads");
+    }
 }
 
 ThreadPool::~ThreadPool() {
@@ -35,6 +45,10 @@ ThreadPool::~ThreadPool() {
         static_cast<void>(state_.release());
         return;
     }
+    join();
+}
+
+void ThreadPool::join() {
     {
         const std::lock_guard<std::mutex> lock(state_->mutex);
         state_->stop = true;
@@ -43,9 +57,13 @@ ThreadPool::~ThreadPool() {
     for (std::thread& w : state_->workers) w.join();
 }
 
-void ThreadPool::start(JobRef job) {
+void ThreadPool::require_owner() const {
     if (owner_ != long(getpid()))
         throw Error("this model was loaded before a fork; its threads do not exist in the child: load it there");
+}
+
+void ThreadPool::start(JobRef job) {
+    require_owner();
     const FpEnvironment environment;
     if (n_threads_ > 1) {
         {

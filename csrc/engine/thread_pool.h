@@ -43,12 +43,13 @@ class SpinBarrier {
 
 class ThreadPool {
   public:
-    explicit ThreadPool(int n_threads);
+    explicit ThreadPool(int n_threads);  // Error if the system does not give so many
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
     int size() const { return n_threads_; }
+    void require_owner() const;  // Error in a forked child, whose workers do not exist
 
     // Runs job(thread) on every thread with the floating-point state of the contract, the caller being thread 0, and
     // returns when all have ended. One job at a time. Jobs must not throw. Throws Error in a forked child, whose
@@ -65,6 +66,7 @@ class ThreadPool {
     };
     void start(JobRef job);
     void worker(int thread);
+    void join();
 
     struct State {
         std::mutex mutex;
