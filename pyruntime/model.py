@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyruntime import _core, arch
-from pyruntime.arch.hparams import HParams
 from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, UnsupportedError
 from pyruntime.generate import Generation, Job, Stream, run
-from pyruntime.plan import Plan, PlanBuilder, Weights
 from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
 from pyruntime.system import available_memory, default_threads
@@ -29,9 +27,6 @@ Message = Mapping[str, Any]
 
 DEFAULT_CONTEXT = 8192  # positions, unless the model has fewer or the caller wants more
 MAX_TOKENS = 512  # of a step: enough to keep the multipliers busy, few enough to answer Ctrl-C
-
-# Tensors that no plan uses and that change nothing when left out.
-_HARMLESS = frozenset({"rope_freqs.weight"})
 
 
 class Model:
@@ -53,11 +48,10 @@ class Model:
             raise ValueError(f"context must be at least 1, not {context}")
         with _core.GGUF(self.path) as file:
             self.metadata: dict[str, Any] = file.metadata
-            self.architecture = self._architecture()
-            build = arch.find(self.architecture, self.path)  # first: metadata of an unknown family need not fit HParams
-            hp = HParams(self.metadata, self.architecture, self.path)
-            self.plan = self._plan(file, build, hp)
-            self.context = context or min(hp.context_length, DEFAULT_CONTEXT)
+            blueprint = arch.blueprint(file)
+            self.architecture = blueprint.architecture
+            self.plan = blueprint.plan
+            self.context = context or min(blueprint.hparams.context_length, DEFAULT_CONTEXT)
             self._engine: _core.Engine | None = _core.Engine(
                 file,
                 self.plan.weight_names,
@@ -248,22 +242,6 @@ class Model:
         self.close()
 
     # Inside
-
-    def _architecture(self) -> str:
-        name = self.metadata.get("general.architecture")
-        if not isinstance(name, str):
-            raise GGUFError(f"{self.path}: metadata general.architecture: missing or not a string")
-        return name
-
-    def _plan(self, file: _core.GGUF, build: arch.Build, hp: HParams) -> Plan:
-        plan = build(PlanBuilder(), hp, Weights.of(file))
-        unused = {t.name for t in file.tensors} - set(plan.weight_names) - _HARMLESS
-        if unused:  # a bias or a norm that is left out gives a model that talks, wrongly
-            raise UnsupportedError(
-                f"{self.path}: tensor {min(unused)} is not used by architecture {self.architecture} in this version"
-                + (f" (and {len(unused) - 1} more)" if len(unused) > 1 else "")
-            )
-        return plan
 
     def _kv_budget(self, file: _core.GGUF) -> int:
         """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""

@@ -200,6 +200,7 @@ BAD_METADATA = [
     *((key, None, "is missing") for key in ("block_count", "embedding_length", "attention.head_count")),
     ("attention.layer_norm_rms_epsilon", None, "is missing"),
     ("attention.head_count_kv", 4, "4 does not divide the 6 heads"),
+    ("attention.value_length", 8, "8 differs from the 32 of keys"),
     ("expert_count", -1, WHOLE),
     ("expert_count", "8", WHOLE),
     ("rope.scaling.type", 1, "is 1, not a string"),
@@ -220,12 +221,11 @@ def test_heads_must_divide_the_width_where_no_head_size_is_given() -> None:
 
 
 def test_defaults() -> None:
-    hp = hparams(
-        Llama(), attention__key_length=None, attention__head_count_kv=None, context_length=None, expert_count=0
-    )
+    lengths = {"attention__key_length": None, "attention__value_length": None}
+    hp = hparams(Llama(), attention__head_count_kv=None, context_length=None, expert_count=0, **lengths)
     assert (hp.head_dim, hp.n_kv_heads, hp.context_length) == (16, 6, 2048)
     shape = Llama(head_dim=16, n_rot=16, rope_theta=10000.0)
-    absent = {"rope__dimension_count": None, "rope__freq_base": None, "attention__key_length": None}
+    absent = {"rope__dimension_count": None, "rope__freq_base": None, **lengths}
     assert build(shape, tensors(shape), **absent).dump() == build(shape, tensors(shape)).dump()
     build(shape, tensors(shape), expert_count=0, rope__scaling__type="none")
 
@@ -234,6 +234,7 @@ def test_defaults() -> None:
     ("metadata", "message"),
     [
         ({"rope.scaling.type": "yarn"}, r"rope scaling \(yarn\)"),
+        ({"rope.scale_linear": 2.0}, r"rope scaling \(scale_linear\)"),
         ({"rope.scaling.type": "linear"}, r"rope scaling \(linear\)"),
         ({"expert_count": 8}, "mixture of experts"),
     ],

@@ -99,6 +99,9 @@ class Embedding : public RowWise {
         y_ = o.output(0);
         table_ = o.context().weights.matrix(o.step().weights[0]);
         o.require(table_.cols == y_.width(), "the table's width differs from the output's");
+        // Ids are checked against the logits' width (Engine::check): each of them must have a row.
+        o.require(table_.rows >= o.plan().values[size_t(o.plan().logits)].width,
+                  "the table has fewer rows than the logits");
         // Ids are checked against the width of the logits.
         o.require(table_.rows >= o.plan().values[size_t(o.plan().logits)].width,
                   "the table has fewer rows than there are tokens");

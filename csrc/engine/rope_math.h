@@ -1,5 +1,6 @@
 // The angles of rotary embedding, in float64 by IEEE operations alone: the same on every machine (docs/numerics.md).
-// Relative error below 1e-14, far under the float32 they are rounded to; tests/test_rope_math.py measures it.
+// Relative error below 1e-14 for a theta up to 1e9, far under the float32 they are rounded to; tests/test_rope_math.py
+// measures it.
 #pragma once
 #include <cstdint>
 #include <cstring>

@@ -28,6 +28,8 @@ class HParams:
         if "attention.key_length" not in self and self.d_model % self.n_heads:
             self.fail("attention.head_count", f"{self.n_heads} heads do not divide embedding_length {self.d_model}")
         self.head_dim = self.integer("attention.key_length", self.d_model // self.n_heads)
+        if (value_dim := self.integer("attention.value_length", self.head_dim)) != self.head_dim:
+            self.fail("attention.value_length", f"{value_dim} differs from the {self.head_dim} of keys")
 
     def __contains__(self, key: str) -> bool:
         return self._full(key) in self._metadata

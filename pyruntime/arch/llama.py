@@ -38,5 +38,7 @@ def refuse_what_would_be_wrong(hp: HParams, w: Weights) -> None:
     scaling = hp.text("rope.scaling.type", "none")
     if scaling != "none" or "rope_freqs" in w:
         raise UnsupportedError(f"{hp.path}: rope scaling ({scaling}) is not supported by this version")
+    if hp.number("rope.scale_linear", 1.0) != 1:
+        raise UnsupportedError(f"{hp.path}: rope scaling (scale_linear) is not supported by this version")
     if hp.count("expert_count"):
         raise UnsupportedError(f"{hp.path}: mixture of experts is not supported by this version")

@@ -91,7 +91,8 @@ class Plan:
 class PlanBuilder:
     """The operations. Each returns the symbolic value of its result; shapes are checked here, with the tensor's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = "") -> None:
+        self._file = f"{path}: " if path else ""  # of every error
         self._plan = Plan()
         self._quantized: dict[int, Value] = {}  # of each value, so that products of one input share it
         self._n_vocab = 0  # rows of the embedding's table
@@ -106,7 +107,7 @@ class PlanBuilder:
     def rms_norm(self, x: Value, weight: Weight, eps: float) -> Value:
         """`x / sqrt(mean(x^2) + eps) * weight` over each row (arXiv:1910.07467)."""
         if weight.shape != (x.width,):
-            raise GGUFError(f"tensor {weight.name}: shape {weight.shape} where ({x.width},) is needed")
+            raise GGUFError(f"{self._file}tensor {weight.name}: shape {weight.shape} where ({x.width},) is needed")
         y = self._value(x.width, x.rows)
         self._step("rms_norm", (x,), (y,), (weight,), eps=eps)
         return y
@@ -114,7 +115,7 @@ class PlanBuilder:
     def add(self, a: Value, b: Value) -> Value:
         """`a + b`."""
         if (a.width, a.rows) != (b.width, b.rows):
-            raise GGUFError(f"add: {a.width} and {b.width} wide, of {a.rows} and {b.rows}")
+            raise GGUFError(f"{self._file}add: {a.width} and {b.width} wide, of {a.rows} and {b.rows}")
         y = self._value(a.width, a.rows)
         self._step("add", (a, b), (y,))
         return y
@@ -123,7 +124,9 @@ class PlanBuilder:
         """`x @ weight.T`, and `residual +` that where a residual is given."""
         y = self._value(self._rows(weight, x), x.rows)
         if residual is not None and residual.width != y.width:
-            raise GGUFError(f"tensor {weight.name}: shape {weight.shape} where ({residual.width}, {x.width}) is needed")
+            raise GGUFError(
+                f"{self._file}tensor {weight.name}: shape {weight.shape} where ({residual.width}, {x.width}) is needed"
+            )
         inputs = (self._operand(x, weight),) + ((residual,) if residual is not None else ())
         self._step("linear", inputs, (y,), (weight,))
         return y
@@ -142,10 +145,10 @@ class PlanBuilder:
         """`silu(x @ gate.T) * (x @ up.T)` (arXiv:2002.05202)."""
         if gate.quantized != up.quantized:
             raise UnsupportedError(
-                f"tensors {gate.name} ({gate.type}) and {up.name} ({up.type}) mix float and quantized"
+                f"{self._file}tensors {gate.name} ({gate.type}) and {up.name} ({up.type}) mix float and quantized"
             )
         if gate.shape != up.shape:
-            raise GGUFError(f"tensor {up.name}: shape {up.shape} differs from {gate.name}'s {gate.shape}")
+            raise GGUFError(f"{self._file}tensor {up.name}: shape {up.shape} differs from {gate.name}'s {gate.shape}")
         y = self._value(self._rows(gate, x), x.rows)
         self._step("gated_ffn", (self._operand(x, gate),), (y,), (gate, up))
         return y
@@ -153,7 +156,9 @@ class PlanBuilder:
     def rope_table(self, n_rot: int, theta: float) -> Value:
         """Cosines and sines of each token's position, for `rope` (arXiv:2104.09864)."""
         if n_rot % 2 or not 1 <= theta <= 1e300:
-            raise GGUFError(f"rope: {n_rot} dimensions with base {theta:g}; an even number and 1 to 1e300 are needed")
+            raise GGUFError(
+                f"{self._file}rope: {n_rot} dimensions with base {theta:g}; an even number and 1 to 1e300 are needed"
+            )
         y = self._value(n_rot, "tokens")
         self._step("rope_table", (), (y,), n_rot=n_rot, theta=theta)
         return y
@@ -161,7 +166,7 @@ class PlanBuilder:
     def rope(self, x: Value, table: Value, head_dim: int, mode: Literal["norm", "neox"]) -> Value:
         """Rotates the first n_rot elements of each head: pairs (2i, 2i + 1) in mode norm, (i, i + n_rot / 2) in mode neox."""
         if x.width % head_dim or table.width > head_dim:
-            raise GGUFError(f"rope: {table.width} of {x.width} dimensions do not fit heads of {head_dim}")
+            raise GGUFError(f"{self._file}rope: {table.width} of {x.width} dimensions do not fit heads of {head_dim}")
         y = self._value(x.width, x.rows)
         self._step("rope", (x, table), (y,), head_dim=head_dim, neox=mode == "neox")
         return y
@@ -173,7 +178,7 @@ class PlanBuilder:
         head_dim = q.width // n_heads
         if (q.width, k.width, v.width) != (n_heads * head_dim, n_kv_heads * head_dim, n_kv_heads * head_dim):
             raise GGUFError(
-                f"attention: q, k and v are {q.width}, {k.width} and {v.width} wide, which does not fit "
+                f"{self._file}attention: q, k and v are {q.width}, {k.width} and {v.width} wide, which does not fit "
                 f"{n_heads} heads and {n_kv_heads} of keys and values"
             )
         cache = len(self._plan.caches)
@@ -193,7 +198,9 @@ class PlanBuilder:
         """The plan, whose result is `logits` (n_out, n_vocab). The core lets token ids up to n_vocab into the embedding."""
         if logits.width != self._n_vocab:
             head = self._plan.steps[-1].weights[-1]
-            raise GGUFError(f"tensor {head}: {logits.width} rows, but {self._n_vocab} tokens have an embedding")
+            raise GGUFError(
+                f"{self._file}tensor {head}: {logits.width} rows, but {self._n_vocab} tokens have an embedding"
+            )
         self._plan.logits = logits.id
         return self._plan
 
@@ -202,7 +209,9 @@ class PlanBuilder:
         if not weight.quantized:
             return x
         if x.width % QUANTIZED_BLOCK:
-            raise UnsupportedError(f"tensor {weight.name}: {x.width} columns are not whole blocks of {QUANTIZED_BLOCK}")
+            raise UnsupportedError(
+                f"{self._file}tensor {weight.name}: {x.width} columns are not whole blocks of {QUANTIZED_BLOCK}"
+            )
         if x.id not in self._quantized:
             self._quantized[x.id] = y = self._value(x.width, x.rows, quantized=True)
             self._step("quantize", (x,), (y,))
@@ -210,13 +219,13 @@ class PlanBuilder:
 
     def _matrix(self, weight: Weight) -> tuple[int, int]:
         if len(weight.shape) != 2:
-            raise GGUFError(f"tensor {weight.name}: shape {weight.shape}, a matrix is needed")
+            raise GGUFError(f"{self._file}tensor {weight.name}: shape {weight.shape}, a matrix is needed")
         return weight.shape[0], weight.shape[1]
 
     def _rows(self, weight: Weight, x: Value) -> int:
         rows, cols = self._matrix(weight)
         if cols != x.width:
-            raise GGUFError(f"tensor {weight.name}: shape {weight.shape} where (any, {x.width}) is needed")
+            raise GGUFError(f"{self._file}tensor {weight.name}: shape {weight.shape} where (any, {x.width}) is needed")
         return rows
 
     def _value(self, width: int, rows: Rows, quantized: bool = False) -> Value:

@@ -19,8 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pyruntime.plan.builder import Plan, PlanBuilder, Step
-from pyruntime.plan.weights import Weights
+from pyruntime.plan.builder import Plan, Step
 
 Array = NDArray[np.float64]  # or of the interpreter's dtype
 Stored = NDArray[np.floating[Any]]  # weights may come in another dtype
@@ -177,10 +176,6 @@ class ReferenceInterpreter:
 def from_gguf(path: str | os.PathLike[str], dtype: DTypeLike = np.float64) -> ReferenceInterpreter:
     """The interpreter of a model file. GGUFError, UnsupportedError as for `Model`."""
     from pyruntime import _core, arch  # layers beside and above: the interpreter itself needs neither
-    from pyruntime.arch.hparams import HParams
 
     file = _core.GGUF(os.fspath(path))  # stays open: weights are read when they are used
-    architecture = str(file.metadata.get("general.architecture"))
-    build = arch.find(architecture, file.path)
-    plan = build(PlanBuilder(), HParams(file.metadata, architecture, file.path), Weights.of(file))
-    return ReferenceInterpreter(plan, file.dequantize, dtype)
+    return ReferenceInterpreter(arch.blueprint(file).plan, file.dequantize, dtype)
