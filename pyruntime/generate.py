@@ -158,7 +158,7 @@ class Stream:
     def __init__(self, engine: _core.Engine, job: Job, owned: Session | None = None) -> None:
         self._job = job
         self._owned = owned  # a session made for this generation alone
-        self._pieces = self._run(engine)
+        self._pieces = _pieces(engine, job, owned)
 
     def __iter__(self) -> Iterator[str]:
         return self._pieces
@@ -174,17 +174,20 @@ class Stream:
     def close(self) -> None:
         """Ends the generation where it is."""
         self._pieces.close()
-        self._end()  # closing a generator that never began runs nothing of it
+        _end(self._job, self._owned)  # closing a generator that never began runs nothing of it
 
-    def _run(self, engine: _core.Engine) -> Generator[str, None, None]:
-        try:
-            for _, text in run(engine, [self._job]):
-                if text:
-                    yield text
-        finally:
-            self._end()
 
-    def _end(self) -> None:
-        self._job.interrupt()
-        if self._owned is not None:
-            self._owned.close()
+# Not a method: a generator that holds its Stream, and is held by it, would keep the memory of a dropped one.
+def _pieces(engine: _core.Engine, job: Job, owned: Session | None) -> Generator[str, None, None]:
+    try:
+        for _, text in run(engine, [job]):
+            if text:
+                yield text
+    finally:
+        _end(job, owned)
+
+
+def _end(job: Job, owned: Session | None) -> None:
+    job.interrupt()
+    if owned is not None:
+        owned.close()
