@@ -7,8 +7,10 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fake_model
 import pytest
@@ -66,27 +68,38 @@ def assert_one_line_error(done: Done, code: int, *parts: str) -> None:
         assert part in done.err
 
 
-def start(*argv: str, **kwargs: object) -> "subprocess.Popen[bytes]":
-    options: dict[str, object] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, SCRIPT, *argv], **(options | kwargs))  # type: ignore[call-overload, no-any-return]
+@contextmanager
+def running(command: list[str], **kwargs: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """The process, killed in the end: a test that failed must not wait for it."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **(pipes | kwargs)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def start(*argv: str, **kwargs: Any) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    """The command line with the fake model, in another process."""
+    return running([sys.executable, SCRIPT, *argv], **kwargs)
 
 
 class Terminal:
     """A chat on a pseudo-terminal: what a person types, and waits to see."""
 
-    def __init__(self, *argv: str, **kwargs: object) -> None:
+    def __init__(self, *argv: str, **kwargs: Any) -> None:
         self._master, slave = pty.openpty()
         streams = {"stdin": slave, "stdout": slave, "stderr": slave, "env": os.environ | {"TERM": "dumb"}}
-        self.process = start(*argv, start_new_session=True, **(streams | kwargs))
+        self._running = start(*argv, start_new_session=True, **(streams | kwargs))
+        self.process = self._running.__enter__()
         os.close(slave)
         self._seen = ""
 
     def __enter__(self) -> "Terminal":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
+    def __exit__(self, *error: Any) -> None:
+        self._running.__exit__(*error)
         os.close(self._master)
 
     def type(self, text: str) -> None:

