@@ -179,8 +179,8 @@ def _pip_reason(said: str, code: int) -> str:
     if "No module named pip" in said:
         return _NO_PIP
     if "connection broken by" in said:  # pip then calls it a version that does not exist
-        return f"pip cannot reach the package index ({last}): check the network and pip's configuration"
-    return f"pip says: {last}: check pip's configuration"
+        last = f"no connection to the package index ({last})"
+    return f"pip says: {last}: check the network and pip's configuration"
 
 
 def _size(folder: Path) -> int:
