@@ -19,10 +19,10 @@ def run_installed(*argv: str, stdin: str = "") -> "subprocess.CompletedProcess[s
 
 
 def test_generate_with_the_default_model(model_path: Path) -> None:
-    argv = ["generate", str(model_path), "What is the capital of France?", "--temperature", "0", "--max-tokens", "24"]
+    argv = ["generate", str(model_path), "What is gravity?", "--temperature", "0", "--max-tokens", "24"]
     plain, as_json = run_installed(*argv), run_installed(*argv, "--json")
     assert (plain.returncode, plain.stderr) == (0, "")
-    assert "Paris" in plain.stdout
+    assert plain.stdout.startswith("Gravity is a ")
     report = json.loads(as_json.stdout)
     assert set(report) == {"model", "text", "ids", "finish_reason", "prompt_tokens", "seed", "timings"}
     assert plain.stdout == report["text"] + "\n"
@@ -32,11 +32,10 @@ def test_generate_with_the_default_model(model_path: Path) -> None:
 
 
 def test_chat_with_the_default_model(model_path: Path) -> None:
-    turns = "What is the capital of France?\nAnd of Italy?\n"
+    turns = "Hi!\nWhat is the capital of France?\n"
     done = run_installed("chat", str(model_path), "--temperature", "0", "--max-tokens", "32", stdin=turns)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "Paris" in done.stdout
-    assert "Rome" in done.stdout
+    assert done.stdout == "Hello! How can I assist you today?\nThe capital of France is Paris.\n"
 
 
 def test_chat_longer_than_the_context(model_path: Path) -> None:
