@@ -48,8 +48,8 @@ def exp32(x: np.ndarray) -> np.ndarray:
     n = t - F32(12582912.0)
     r = fma(n, F32(-0.693145752), inside)
     r = fma(n, F32(-1.42860677e-6), r)
-    p = np.full_like(r, F32(1 / 720))
-    for coefficient in (1 / 120, 1 / 24, 1 / 6, 1 / 2, 1, 1):
+    p = np.full_like(r, F32(0.00138145045))
+    for coefficient in (0.00836876221, 0.0416683927, 0.166665196, 0.49999994, 1, 1):
         exact = p.astype(np.float64) * r.astype(np.float64)
         p = fma(exact, 1.0, np.full_like(exact, F32(coefficient)))
     y = np.ldexp(p, n.astype(np.int32))

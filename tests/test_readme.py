@@ -11,12 +11,14 @@ import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"<!-- python -->\n```python\n(.*?)```\n\n<!-- output -->\n```\n(.*?)```", README, re.DOTALL)
+SEED = "5"
 TRANSCRIPT = re.search(r"<!-- transcript: .*? -->\n```\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_readme_has_examples() -> None:
     assert len(EXAMPLES) == 2
     assert TRANSCRIPT is not None
+    assert f"$ pyruntime chat --seed {SEED}\n" in TRANSCRIPT.group(1)
 
 
 @pytest.mark.model
@@ -34,7 +36,7 @@ def test_chat_transcript(model_path: Path) -> None:
     lines = TRANSCRIPT.group(1).splitlines()[3:]  # after the command and the two lines of greeting
     turns = [line.removeprefix("> ") for line in lines if line.startswith("> ")]
     answers = [line for line in lines if not line.startswith("> ")]
-    command = [sys.executable, "-P", "-m", "pyruntime", "chat", str(model_path), "--seed", "1"]
+    command = [sys.executable, "-P", "-m", "pyruntime", "chat", str(model_path), "--seed", SEED]
     run = subprocess.run(command, input="\n".join(turns) + "\n", capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == answers

@@ -11,11 +11,11 @@ inline f32x16 exp(f32x16 x) {
     const f32x16 n = sub(t, magic);
     f32x16 r = fma(n, set1(-0.693145752f), x);
     r = fma(n, set1(-1.42860677e-6f), r);
-    f32x16 p = set1(float(1.0 / 720));
-    p = fma(p, r, set1(float(1.0 / 120)));
-    p = fma(p, r, set1(float(1.0 / 24)));
-    p = fma(p, r, set1(float(1.0 / 6)));
-    p = fma(p, r, set1(0.5f));
+    f32x16 p = set1(0.00138145045f);  // near 1/720, 1/120, ...: fitted, a third of the error of Taylor's
+    p = fma(p, r, set1(0.00836876221f));
+    p = fma(p, r, set1(0.0416683927f));
+    p = fma(p, r, set1(0.166665196f));
+    p = fma(p, r, set1(0.49999994f));
     p = fma(p, r, set1(1.0f));
     p = fma(p, r, set1(1.0f));
     f32x16 y = from_bits(add(bits(p), shift_left<23>(bits(t))));
