@@ -85,12 +85,12 @@ def start(*argv: str, **kwargs: Any) -> AbstractContextManager["subprocess.Popen
 
 
 class Terminal:
-    """A chat on a pseudo-terminal: what a person types, and waits to see."""
+    """The command line on a pseudo-terminal: what a person types, and waits to see."""
 
-    def __init__(self, *argv: str, **kwargs: Any) -> None:
+    def __init__(self, *argv: str, script: str = SCRIPT, **kwargs: Any) -> None:
         self._master, slave = pty.openpty()
         streams = {"stdin": slave, "stdout": slave, "stderr": slave, "env": os.environ | {"TERM": "dumb"}}
-        self._running = start(*argv, start_new_session=True, **(streams | kwargs))
+        self._running = running([sys.executable, script, *argv], start_new_session=True, **(streams | kwargs))
         self.process = self._running.__enter__()
         os.close(slave)
         self._seen = ""

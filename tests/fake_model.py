@@ -141,8 +141,13 @@ def install() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def take_terminal() -> None:
+    """Be controlled by the pseudo-terminal that stdin is, if it is one: its Ctrl-C reaches nobody else."""
+    if sys.stdin and sys.stdin.isatty():
+        fcntl.ioctl(sys.stdin, termios.TIOCSCTTY, 0)
+
+
 if __name__ == "__main__":
     install()
-    if sys.stdin and sys.stdin.isatty():
-        fcntl.ioctl(sys.stdin, termios.TIOCSCTTY, 0)  # Ctrl-C on a pseudo-terminal reaches only who is controlled by it
+    take_terminal()
     sys.exit(main())

@@ -3,10 +3,11 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from cli_tools import TIMEOUT
+from cli_tools import TIMEOUT, Terminal
 
 from pyruntime.errors import ContextError
 
@@ -45,3 +46,25 @@ def test_chat_longer_than_the_context(model_path: Path) -> None:
     full, refused = done.stderr.splitlines()
     assert "the context of 64 tokens is full" in full
     assert refused.startswith("pyruntime: ")
+
+
+def test_ctrl_c_is_answered_at_once(model_path: Path, tmp_path: Path) -> None:
+    script = tmp_path / "cli.py"
+    tests = str(Path(__file__).parent)
+    script.write_text(
+        f"import sys; sys.path.append({tests!r}); import fake_model; from pyruntime.cli import main\n"
+        "fake_model.take_terminal(); sys.exit(main())"
+    )
+    seconds = []
+    with Terminal("chat", str(model_path), "--temperature", "0", script=str(script)) as terminal:
+        terminal.expect("\r\n> ")
+        for _ in range(4):
+            terminal.type("Tell me a very long story of a dragon.\n")
+            terminal.expect(" the ")
+            before = time.monotonic()
+            terminal.type("\x03")
+            terminal.expect("\r\n> ")
+            seconds.append(time.monotonic() - before)
+        terminal.type("/exit\n")
+        assert terminal.exit_code() == 0
+    assert min(seconds) < 0.1  # the best, since the machine may be busy
