@@ -4,6 +4,8 @@
 130 after Ctrl-C.
 """
 
+from typing import Any
+
 
 class PyruntimeError(Exception):
     """The base of all of them."""
@@ -43,3 +45,16 @@ class TemplateError(PyruntimeError):
 
 class FetchError(PyruntimeError):
     """A model that could not be fetched."""
+
+
+def shown(value: Any) -> str:
+    """A value out of a file as a message shows it: one short line without a character that a terminal obeys."""
+    n = len(value) if hasattr(value, "__len__") else 0
+    part = value[:80] if n > 80 else value
+    text = repr(part.tolist() if hasattr(part, "tolist") else part)
+    return text if n <= 80 and len(text) <= 100 else f"{text[:80]}..."
+
+
+def shown_name(name: str) -> str:
+    """A name out of a file, as it is if that does no harm."""
+    return name if name.isprintable() and len(name) <= 100 else shown(name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyruntime.arch.hparams import HParams
-from pyruntime.errors import GGUFError, UnsupportedError
+from pyruntime.errors import GGUFError, UnsupportedError, shown, shown_name
 from pyruntime.plan import Plan, PlanBuilder, Weights
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def find(name: str, path: str) -> Build:
     module = name.replace("-", "_")
     if module not in names():
         raise UnsupportedError(
-            f"{path}: architecture {name!r} (general.architecture) is not supported by this version; "
+            f"{path}: architecture {shown(name)} (general.architecture) is not supported by this version; "
             f"supported: {', '.join(names())}"
         )
     build: Build = importlib.import_module(f"{__name__}.{module}").build
@@ -60,6 +60,6 @@ def blueprint(file: _core.GGUF) -> Blueprint:
     if unused:
         more = f" (and {len(unused) - 1} more)" if len(unused) > 1 else ""
         raise UnsupportedError(
-            f"{file.path}: tensor {min(unused)} is not used by architecture {architecture} in this version{more}"
+            f"{file.path}: tensor {shown_name(min(unused))} is not used by architecture {architecture} in this version{more}"
         )
     return Blueprint(architecture, hparams, plan)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from pyruntime.errors import GGUFError
+from pyruntime.errors import GGUFError, shown
 
 _LARGEST = 1 << 20  # of a size; no model comes near, and products of three stay far below 2^63
 
@@ -38,7 +38,7 @@ class HParams:
         """A whole number of `smallest` to `largest`; GGUFError if it is missing without a default, or anything else."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
-            self.fail(key, f"is {value!r}, not a whole number of {smallest} to {largest}")
+            self.fail(key, f"is {shown(value)}, not a whole number of {smallest} to {largest}")
         return int(value)
 
     def count(self, key: str) -> int:
@@ -49,13 +49,13 @@ class HParams:
         """A positive finite number."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            self.fail(key, f"is {value!r}, not a positive number")
+            self.fail(key, f"is {shown(value)}, not a positive number")
         return float(value)
 
     def text(self, key: str, default: str) -> str:
         value = self._get(key, default)
         if not isinstance(value, str):
-            self.fail(key, f"is {value!r}, not a string")
+            self.fail(key, f"is {shown(value)}, not a string")
         return str(value)
 
     def fail(self, key: str, what: str) -> NoReturn:

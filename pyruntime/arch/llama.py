@@ -6,9 +6,11 @@ GGUF file are permuted so that rotary pairs are neighbours (mode "norm").
 
 from __future__ import annotations
 
+import math
+
 from pyruntime.arch.blocks import gated_ffn, logits
 from pyruntime.arch.hparams import HParams
-from pyruntime.errors import UnsupportedError
+from pyruntime.errors import UnsupportedError, shown_name
 from pyruntime.plan import Plan, PlanBuilder, Value, Weights
 
 
@@ -30,14 +32,16 @@ def attention(b: PlanBuilder, hp: HParams, layer: Weights, h: Value, rotary: Val
     q, k, v = b.linear_many(h, [layer["attn_q"], layer["attn_k"], layer["attn_v"]])
     q = b.rope(q, rotary, hp.head_dim, mode="norm")
     k = b.rope(k, rotary, hp.head_dim, mode="norm")
-    return b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, scale=hp.head_dim**-0.5)
+    if q.width != hp.n_heads * hp.head_dim:
+        hp.fail("attention.head_count", f"{hp.n_heads} heads of {hp.head_dim} do not make the {q.width} rows of attn_q")
+    return b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, scale=1 / math.sqrt(hp.head_dim))
 
 
 def refuse_what_would_be_wrong(hp: HParams, w: Weights) -> None:
     """Features of llama files that this version does not compute: refused, never ignored."""
     scaling = hp.text("rope.scaling.type", "none")
     if scaling != "none" or "rope_freqs" in w:
-        raise UnsupportedError(f"{hp.path}: rope scaling ({scaling}) is not supported by this version")
+        raise UnsupportedError(f"{hp.path}: rope scaling ({shown_name(scaling)}) is not supported by this version")
     if hp.number("rope.scale_linear", 1.0) != 1:
         raise UnsupportedError(f"{hp.path}: rope scaling (scale_linear) is not supported by this version")
     if hp.count("expert_count"):

@@ -1,0 +1,359 @@
+"""Models that cannot be: each is refused in one line that names the file and what in it is wrong, before it does harm."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_gguf
+from numpy.typing import NDArray
+
+import pyruntime.model
+from pyruntime import Model, _core
+from pyruntime.errors import GGUFError, MemoryLimitError, NumericsError, PyruntimeError, UnsupportedError
+
+D, FF, N = tiny_gguf.D_MODEL, tiny_gguf.D_FF, tiny_gguf.N_VOCAB
+BLOCK_BYTES = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}
+HALF_NAN, HALF_INF = 0x7E00, 0x7C00
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bad.gguf"
+
+
+def refusal(path: Path, error: type[PyruntimeError], **options: Any) -> str:
+    """What loading says: one line that names the file."""
+    with pytest.raises(error) as caught:
+        Model(path, threads=2, **options)
+    assert type(caught.value) is error
+    said = str(caught.value)
+    assert "\n" not in said
+    assert len(said) < 500
+    assert str(path) in said
+    return said
+
+
+# The file
+
+
+def test_a_file_that_is_not_there(path: Path) -> None:
+    assert "No such file" in refusal(path, GGUFError)
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    assert "is a folder" in refusal(tmp_path, GGUFError)
+
+
+@pytest.mark.parametrize("content", [b"", b"GG", b"#!/bin/sh\n", b"PK\3\4" + bytes(100), b"GGUF", bytes(1 << 16)])
+def test_what_is_not_a_gguf(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    refusal(path, GGUFError)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_a_pipe_that_nobody_writes_to(path: Path) -> None:
+    os.mkfifo(path)
+    refusal(path, GGUFError)
+
+
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.7, 0.999])
+def test_a_download_that_broke_off(path: Path, keep: float) -> None:
+    tiny_gguf.write(path)
+    os.truncate(path, int(path.stat().st_size * keep))
+    assert "do not fit in the" in refusal(path, GGUFError)
+
+
+def test_a_file_that_shrinks_after_its_header_was_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_gguf.write(path)
+    budget = Model._kv_budget
+
+    def shrink(self: Model, file: _core.GGUF) -> int:
+        os.truncate(path, path.stat().st_size // 2)
+        return budget(self, file)
+
+    monkeypatch.setattr(Model, "_kv_budget", shrink)
+    assert "tensor" in refusal(path, GGUFError)
+
+
+# Types and values of tensors
+
+
+@pytest.mark.parametrize(("weight_type", "n_bytes"), [("Q4_K", 144), ("Q6_K", 210), ("IQ4_XS", 136)])
+def test_a_type_of_another_version(path: Path, weight_type: str, n_bytes: int) -> None:
+    raw = np.zeros((D, n_bytes), np.uint8)  # rows of 256
+    tiny_gguf.write(path, "F32", tensors={"blk.1.ffn_down.weight": (weight_type, raw)} | wide(256))
+    said = refusal(path, UnsupportedError)
+    assert "blk.1.ffn_down.weight" in said
+    assert weight_type in said
+
+
+def wide(d_ff: int) -> dict[str, NDArray[np.float32]]:
+    """The rest of layer 1 for a feed-forward of this width."""
+    gate = tiny_gguf.random_weight("gate", (d_ff, D))
+    return {"blk.1.ffn_gate.weight": gate, "blk.1.ffn_up.weight": gate}
+
+
+def test_a_type_that_nobody_knows(path: Path) -> None:
+    tiny_gguf.write(path)
+    data = bytearray(path.read_bytes())
+    name = b"blk.1.ffn_down.weight"
+    at = data.index(name) + len(name) + 4 + 2 * 8  # behind the number of dimensions and the two of them
+    struct.pack_into("<I", data, at, 199)
+    path.write_bytes(data)
+    said = refusal(path, GGUFError)
+    assert name.decode() in said
+    assert "199" in said
+
+
+@pytest.mark.parametrize("value", [HALF_NAN, HALF_INF], ids=["NaN", "infinity"])
+@pytest.mark.parametrize(("weight_type", "field"), [("Q4_0", 0), ("Q4_1", 0), ("Q4_1", 2), ("Q8_0", 0)])
+@pytest.mark.parametrize(("row", "block"), [(0, 0), (17, 2), (D - 1, FF // 32 - 1)])
+def test_a_scale_that_is_not_finite(path: Path, weight_type: str, row: int, block: int, field: int, value: int) -> None:
+    raw = np.random.default_rng(0).integers(0, 60, (D, FF // 32, BLOCK_BYTES[weight_type]), np.uint8)  # halves below 1
+    raw[row, block, field : field + 2] = np.array([value], "<u2").view(np.uint8)
+    tiny_gguf.write(path, weight_type, tensors={"blk.0.ffn_down.weight": (weight_type, raw.reshape(D, -1))})
+    said = refusal(path, GGUFError)
+    assert "tensor blk.0.ffn_down.weight at offset " in said
+    assert f"row {row}, block {block}: a {weight_type} scale is not finite" in said
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("weight_type", ["F32", "F16", "BF16"])
+def test_a_weight_that_is_not_finite(path: Path, weight_type: str, value: float) -> None:
+    weights = tiny_gguf.random_weight("w", (D, FF))
+    weights[33, 7] = value
+    tiny_gguf.write(path, weight_type, tensors={"blk.1.ffn_down.weight": weights})
+    assert "tensor blk.1.ffn_down.weight at offset " in (said := refusal(path, GGUFError))
+    assert f"row 33, block 7: a {weight_type} value is not finite" in said
+
+
+def test_a_norm_that_is_not_finite(path: Path) -> None:
+    norm = tiny_gguf.random_weight("n", (D,))
+    norm[95] = np.nan
+    tiny_gguf.write(path, tensors={"output_norm.weight": norm})
+    said = refusal(path, GGUFError)
+    assert "tensor output_norm.weight" in said
+    assert "element 95 is not finite" in said
+
+
+def test_the_largest_finite_scales_load(path: Path) -> None:
+    """What is finite is a number, however large: it is the logits that are watched then."""
+    raw = np.zeros((D, FF // 32, 18), np.uint8)
+    raw[..., :2] = np.array([0x7BFF], "<u2").view(np.uint8)
+    tiny_gguf.write(path, "Q4_0", tensors={"blk.0.ffn_down.weight": ("Q4_0", raw.reshape(D, -1))})
+    Model(path, threads=1).close()
+
+
+# What a model must have
+
+
+@pytest.mark.parametrize("name", tiny_gguf.SHAPES)
+def test_a_tensor_that_is_missing(path: Path, name: str) -> None:
+    tiny_gguf.write(path, tensors={name: None})
+    if name == "output.weight":  # then the embedding is the head
+        Model(path, threads=1).close()
+    else:
+        assert f"tensor {name} is missing" in refusal(path, GGUFError)
+
+
+@pytest.mark.parametrize(("name", "shape"), [
+    ("token_embd.weight", (N, D + 32)),
+    ("token_embd.weight", (N - 1, D)),
+    ("token_embd.weight", (N + 1, D)),
+    ("output.weight", (N - 1, D)),
+    ("output.weight", (N + 1, D)),
+    ("output.weight", (N, D + 32)),
+    ("output_norm.weight", (D - 1,)),
+    ("blk.0.attn_norm.weight", (2 * D,)),
+    ("blk.0.attn_norm.weight", (1, D)),
+    ("blk.0.attn_q.weight", (D + 1, D)),
+    ("blk.0.attn_q.weight", (2 * D, D)),
+    ("blk.0.attn_q.weight", (D, D - 32)),
+    ("blk.0.attn_q.weight", (D,)),
+    ("blk.0.attn_k.weight", (24, D)),
+    ("blk.0.attn_v.weight", (96, D)),
+    ("blk.0.attn_output.weight", (D, D + 32)),
+    ("blk.0.attn_output.weight", (D + 1, D)),
+    ("blk.1.ffn_gate.weight", (FF + 32, D)),
+    ("blk.1.ffn_up.weight", (FF, D + 32)),
+    ("blk.1.ffn_down.weight", (D + 1, FF)),
+    ("blk.1.ffn_down.weight", (D, FF + 32)),
+])  # fmt: skip
+def test_a_tensor_of_a_shape_that_does_not_fit(path: Path, name: str, shape: tuple[int, ...]) -> None:
+    """Also the ones that would have the core read past the end of a table."""
+    tiny_gguf.write(path, tensors={name: tiny_gguf.random_weight(name, shape)})
+    refusal(path, GGUFError)
+
+
+def test_a_tensor_of_three_dimensions(path: Path) -> None:
+    tiny_gguf.write(path, "F32", tensors={"blk.0.attn_q.weight": tiny_gguf.random_weight("q", (2, D // 2, D))})
+    assert "blk.0.attn_q.weight" in refusal(path, GGUFError)
+
+
+def test_a_row_that_is_not_whole_blocks(path: Path) -> None:
+    """F16 may have any width, but its product's input is quantized for the others."""
+    narrow = {f"blk.0.ffn_{n}.weight": tiny_gguf.random_weight(n, (100, D)) for n in ("gate", "up")}
+    tiny_gguf.write(path, tensors=narrow | {"blk.0.ffn_down.weight": ("Q8_0", np.zeros((D, 4 * 34), np.uint8))})
+    refusal(path, GGUFError)
+
+
+@pytest.mark.parametrize(
+    "name", ["blk.0.attn_q.bias", "blk.0.attn_q_norm.weight", "blk.2.attn_q.weight", "x\n\x1b[31m\u202e.weight"]
+)
+def test_a_tensor_that_would_be_left_out(path: Path, name: str) -> None:
+    tiny_gguf.write(path, tensors={name: tiny_gguf.random_weight(name, (D,))})
+    said = refusal(path, UnsupportedError)
+    assert "is not used by architecture llama in this version" in said
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("name", ["gpt5", "../llama", "os", "blocks", "x" * 10_000, "a\nb"])
+def test_an_architecture_of_another_version(path: Path, name: str) -> None:
+    tiny_gguf.write(path, architecture=name)
+    said = refusal(path, UnsupportedError)
+    assert "(general.architecture) is not supported by this version; supported: " in said
+    assert "llama" in said
+
+
+LLAMA = "llama."
+METADATA: list[tuple[str, Any, str]] = [
+    ("block_count", None, "is missing"),
+    ("block_count", 0, "not a whole number of 1 to"),
+    ("block_count", (1 << 32) - 1, "not a whole number of 1 to"),
+    ("block_count", "two", "'two'"),
+    ("block_count", 3, "tensor blk.2.attn_norm.weight is missing"),
+    ("embedding_length", None, "is missing"),
+    ("attention.head_count", None, "is missing"),
+    ("attention.head_count", 0, "not a whole number of 1 to"),
+    ("attention.head_count", 5, "2 does not divide the 5 heads"),
+    ("attention.head_count", [4] * 4000, "not a whole number"),
+    ("attention.head_count_kv", 3, "3 does not divide the 4 heads"),
+    ("attention.head_count_kv", 4, ""),
+    ("attention.head_count_kv", [2, 2], "not a whole number"),
+    ("attention.key_length", 32, ""),
+    ("attention.key_length", 12, ""),
+    ("attention.key_length", 48, ""),
+    ("attention.layer_norm_rms_epsilon", None, "is missing"),
+    ("attention.layer_norm_rms_epsilon", 0.0, "not a positive number"),
+    ("attention.layer_norm_rms_epsilon", -1e-5, "not a positive number"),
+    ("attention.layer_norm_rms_epsilon", float("nan"), "not a positive number"),
+    ("rope.dimension_count", 0, "not a whole number"),
+    ("rope.dimension_count", 23, ""),
+    ("rope.dimension_count", 26, ""),
+    ("rope.freq_base", 0.0, "not a positive number"),
+    ("rope.freq_base", 0.5, ""),
+    ("rope.freq_base", float("inf"), "not a positive number"),
+    ("rope.freq_base", 1e301, ""),
+    ("context_length", 0, "not a whole number"),
+    ("context_length", "y" * 10_000, "not a whole number"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), METADATA, ids=[f"{k}={str(v)[:9]}" for k, v, _ in METADATA])
+def test_a_number_that_does_not_fit(path: Path, key: str, value: Any, message: str) -> None:
+    tiny_gguf.write(path, metadata={LLAMA + key: value})
+    said = refusal(path, GGUFError)
+    assert message in said
+    if ("is missing" in message and "tensor" not in message) or message.startswith("not "):
+        assert f"metadata llama.{key}: " in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("rope.scaling.type", "yarn"), ("rope.scaling.type", "z" * 10_000), ("expert_count", 8)]
+)
+def test_a_feature_of_another_version(path: Path, key: str, value: Any) -> None:
+    tiny_gguf.write(path, metadata={LLAMA + key: value})
+    assert "not supported by this version" in refusal(path, UnsupportedError)
+
+
+@pytest.mark.parametrize("key", ["tokenizer.ggml.model", "tokenizer.ggml.tokens", "tokenizer.ggml.merges"])
+def test_a_model_without_a_tokenizer_still_computes(path: Path, key: str) -> None:
+    """Its logits can be asked for; words cannot."""
+    tiny_gguf.write(path, metadata={key: None})
+    with Model(path, threads=1) as model:
+        assert model.logits([1, 2]).shape == (2, N)
+        with pytest.raises((GGUFError, UnsupportedError), match=f"bad.gguf: {key}"):
+            model.generate("a")
+
+
+# Memory
+
+
+def with_memory(path: Path, available: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_gguf.write(path)
+    monkeypatch.setattr(pyruntime.model, "available_memory", lambda: available)
+
+
+def test_a_context_that_memory_cannot_hold(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory(path, 300 << 20, monkeypatch)
+    said = refusal(path, MemoryLimitError, context=1 << 20)
+    per_position = tiny_gguf.N_LAYERS * 2 * tiny_gguf.N_KV_HEADS * tiny_gguf.HEAD_DIM * 2
+    assert f"a context of {1 << 20} {(per_position << 20) / 1e6:.0f} MB, but 315 MB are available" in said
+    fits = int(said.rsplit(" ", 1)[1])
+    assert "the largest context that fits is " in said
+    assert 500_000 < fits < 1 << 20
+    Model(path, threads=1, context=fits).close()
+    refusal(path, MemoryLimitError, context=fits + 64)
+
+
+def test_weights_that_memory_cannot_hold(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory(path, 10_000, monkeypatch)
+    assert "the model does not fit" in refusal(path, MemoryLimitError)
+
+
+def test_a_system_that_does_not_say_how_much_memory_it_has(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory(path, None, monkeypatch)  # type: ignore[arg-type]
+    with Model(path, threads=1) as model:
+        assert model.logits([1]).shape == (1, N)
+
+
+# Numbers that overflow on the way
+
+
+def huge(name: str, factor: float) -> dict[str, NDArray[np.float32]]:
+    values = tiny_gguf.random_weight(name, tiny_gguf.SHAPES[name]).astype(np.float64) * factor
+    return {name: values.clip(-3e38, 3e38).astype(np.float32)}
+
+
+OVERFLOWS: dict[str, dict[str, NDArray[np.float32]]] = {
+    "logits": huge("output.weight", 3e38) | huge("output_norm.weight", 10),
+    "keys": huge("blk.0.attn_k.weight", 1e10),
+    "values": huge("blk.0.attn_v.weight", 1e10),
+    "gate": huge("blk.1.ffn_gate.weight", 1e38),
+    "down": huge("blk.1.ffn_down.weight", 3e38) | huge("blk.1.ffn_up.weight", 1e20),
+}
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+@pytest.mark.parametrize("where", OVERFLOWS)
+def test_weights_that_overflow(path: Path, where: str, isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finite weights, and yet no number comes out: an error, in steps of every size, and nothing is left of it."""
+    monkeypatch.setenv("PYRUNTIME_ISA", isa)
+    tiny_gguf.write(path, "F32", tensors=OVERFLOWS[where])
+    with Model(path, threads=2) as model, model.session() as session:
+        uses: list[Callable[[], Any]] = [
+            lambda: session.append([1]),
+            lambda: session.append(tiny_gguf.ids(70)),
+            lambda: session.append(tiny_gguf.ids(600)),
+            lambda: model.logits([1, 2, 3]),
+            lambda: model.generate([1, 2], max_tokens=2),
+        ]
+        for use in uses:
+            with pytest.raises(NumericsError, match=r"the logits are not finite: the model's weights overflow"):
+                use()
+            session.rewind(0)  # of the 600 it kept the first step, of which nobody asked a result
+            assert model.engine.counters()["pages"] == 0
+
+
+def test_large_numbers_that_do_not_overflow_are_fine(path: Path) -> None:
+    tiny_gguf.write(path, "F32", tensors=huge("output.weight", 1e30))
+    with Model(path, threads=1) as model:
+        logits = model.logits(tiny_gguf.ids(20))
+    assert np.isfinite(logits).all()
+    assert np.abs(logits).max() > 1e30
