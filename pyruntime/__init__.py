@@ -31,6 +31,14 @@ __all__ = ["ChatTemplate", "Generation", "Model", "Sampling", "Session", "Stream
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name == "_core":
+        try:
+            return importlib.import_module(f"{__name__}._core")
+        except ModuleNotFoundError:
+            raise ImportError(
+                f"{__path__[0]} has no compiled extension for this Python: if it is a checkout, install it with "
+                "`pip install .` and start Python in another folder"
+            ) from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

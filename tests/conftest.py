@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import fake_model
@@ -11,6 +12,9 @@ from cli_tools import Cli
 from pyruntime.catalogue import DEFAULT, find, models_folder
 from pyruntime.errors import FetchError
 from pyruntime.fetch import fetch
+
+# Python that a test starts looks for pyruntime where it is installed, not in the checkout that it may be started in.
+os.environ["PYTHONSAFEPATH"] = "1"
 
 _USERS_MODELS = models_folder()  # before any test points PYRUNTIME_HOME elsewhere
 
@@ -34,6 +38,23 @@ def pyruntime_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "pyruntime-home"
     monkeypatch.setenv("PYRUNTIME_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Iterator[None]:
+    """Without root's right to read and write everything: what a test forbids is forbidden."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.owner() == "root" and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)  # it may be passed through, as the user's own would be
+    os.seteuid(nobody)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -235,14 +235,17 @@ def test_a_file_where_the_cache_should_be(entry: Entry, tmp_path: Path) -> None:
         fetch(entry, tmp_path / "file" / "models")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_cache(pip: Pip, entry: Entry, tmp_path: Path) -> None:
-    tmp_path.chmod(0o555)
-    try:
-        with pytest.raises(FetchError, match="Permission denied: set PYRUNTIME_HOME"):
-            fetch(entry, tmp_path / "models")
-    finally:
-        tmp_path.chmod(0o755)
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "read-only"
+    folder.mkdir(0o555)
+    yield folder
+    folder.chmod(0o755)
+
+
+def test_read_only_cache(pip: Pip, entry: Entry, read_only: Path, unprivileged: None) -> None:
+    with pytest.raises(FetchError, match="Permission denied: set PYRUNTIME_HOME"):
+        fetch(entry, read_only / "models")
     assert not pip.calls
 
 

@@ -271,11 +271,15 @@ def test_paths_that_are_not_files(tmp_path):
         GGUF(3)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_path_without_permission(tmp_path):
+@pytest.fixture
+def secret(tmp_path):
     path = save(tmp_path / "secret.gguf", make())
     path.chmod(0)
-    assert "cannot open: Permission denied" in refusal(path)
+    return path
+
+
+def test_path_without_permission(secret, unprivileged):
+    assert "cannot open: Permission denied" in refusal(secret)
 
 
 # Malformed files

@@ -1,6 +1,6 @@
-// A model without Python: engine_run MODEL PLAN THREADS OUT < ids. Reads a plan as tests/engine_run/write_plan.py writes it, computes the
-// logits of every position, in chunks of 7, and writes them to OUT as float32. It runs where Python cannot be had, such as AArch64
-// under qemu, to show that a real model has the same bits there (.ci/run).
+// A model without Python: engine_run MODEL PLAN THREADS OUT < ids. Reads a plan as tests/engine_run/write_plan.py
+// writes it, computes the logits of every position, in chunks of 7, and writes them to OUT as float32. It runs where
+// Python cannot be had, such as AArch64 under qemu, to show that a real model has the same bits there (.ci/run).
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -26,8 +26,8 @@ T read(std::istream& in) {
     return value;
 }
 
-// Lines: `value quantized outputs width`, `cache n_kv_heads head_dim`, `step op where n-inputs ids.. n-outputs ids.. n-weights
-// names.. n-attributes (name hexfloat)..`, `logits id`.
+// Lines: `value quantized outputs width`, `cache n_kv_heads head_dim`, `step op where n-inputs ids.. n-outputs ids..
+// n-weights names.. n-attributes (name hexfloat)..`, `logits id`.
 PlanSpec read_plan(std::istream& in, std::vector<std::string>& weights) {
     PlanSpec plan;
     plan.logits = -1;

@@ -17,8 +17,7 @@ using pyruntime::KernelTable;
 #ifdef __GNUC__
 __attribute__((format(printf, 1, 2)))
 #endif
-std::string
-text(const char* format, ...);
+std::string text(const char* format, ...);
 
 // The results of the scalar kernels, one word each, in the order of the calls.
 using Transcript = std::vector<uint32_t>;
