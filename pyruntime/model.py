@@ -245,7 +245,8 @@ class Model:
 
     def _kv_budget(self, file: _core.GGUF) -> int:
         """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""
-        per_position = sum(2 * 2 * heads * dim for heads, dim in self.plan.caches)  # k and v, 2 bytes each
+        # Keys and values of 2 bytes; values are padded to whole vectors of 16.
+        per_position = sum(2 * heads * (dim + -(-dim // 16) * 16) for heads, dim in self.plan.caches)
         context_bytes = -(-self.context // 64) * 64 * per_position
         used = set(self.plan.weight_names)
         weight_bytes = sum(t.n_bytes for t in file.tensors if t.name in used)

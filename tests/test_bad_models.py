@@ -293,13 +293,26 @@ def with_memory(path: Path, available: int, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_context_that_memory_cannot_hold(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory(path, 300 << 20, monkeypatch)
     said = refusal(path, MemoryLimitError, context=1 << 20)
-    per_position = tiny_gguf.N_LAYERS * 2 * tiny_gguf.N_KV_HEADS * tiny_gguf.HEAD_DIM * 2
+    with Model(path, threads=1) as model:
+        per_position = model.engine.counters()["page_bytes"] // 64
     assert f"a context of {1 << 20} {(per_position << 20) / 1e6:.0f} MB, but 315 MB are available" in said
     fits = int(said.rsplit(" ", 1)[1])
     assert "the largest context that fits is " in said
     assert 500_000 < fits < 1 << 20
     Model(path, threads=1, context=fits).close()
     refusal(path, MemoryLimitError, context=fits + 64)
+
+
+def test_a_context_that_just_fits_can_be_filled(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_memory(path, 1 << 20, monkeypatch)
+    fits = int(refusal(path, MemoryLimitError, context=1 << 20).rsplit(" ", 1)[1])
+    with Model(path, threads=2, context=fits) as model, model.session() as session:
+        session.append(tiny_gguf.ids(fits))
+        with (
+            model.session() as second,
+            pytest.raises(MemoryLimitError, match=r"the KV cache is full: .*close or rewind"),
+        ):
+            second.append(tiny_gguf.ids(fits))
 
 
 def test_weights_that_memory_cannot_hold(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

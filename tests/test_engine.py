@@ -255,7 +255,7 @@ from pyruntime import Model
 from pyruntime.errors import PyruntimeError
 
 model = Model(sys.argv[1], threads=2, context=1024)
-ids = np.arange(512, dtype=np.int32) % 250
+ids = np.arange(320, dtype=np.int32) % 250
 expected = model.logits(ids)[-1].tobytes()
 dropped = model.session()
 dropped.append([1, 2, 3])
