@@ -1,7 +1,7 @@
 """The plan in NumPy: what each operation means, in float64, from dequantized weights.
 
 This is the oracle that the core is tested against, and the page to read to see what a model computes. It shares nothing
-with the core but the plan: no packing, no quantized activations, no KV pages, no blocks. `_OPERATIONS` mirrors the
+with the core but the plan: no packing, no quantized activations, no KV pages, no blocks. `OPERATIONS` mirrors the
 table in csrc/engine/operations.cpp.
 
     reference = from_gguf("model.gguf")
@@ -111,7 +111,7 @@ def gather_outputs(state: State, w: Weighted, x: Array) -> Array:
     return np.take(x, state.outputs, axis=0)
 
 
-_OPERATIONS: dict[str, Callable[..., Array | list[Array]]] = {
+OPERATIONS: dict[str, Callable[..., Array | list[Array]]] = {
     "embedding": embedding,
     "rms_norm": rms_norm,
     "quantize": quantize,
@@ -169,7 +169,7 @@ class ReferenceInterpreter:
     def _run(self, step: Step, state: State) -> list[Array]:
         w = tuple(np.asarray(self._weight(name), self._dtype) for name in step.weights)
         inputs = [self.values[i] for i in step.inputs]
-        result = _OPERATIONS[step.op](state, w, *inputs, **step.attributes)
+        result = OPERATIONS[step.op](state, w, *inputs, **step.attributes)
         return result if isinstance(result, list) else [result]
 
 

@@ -1,0 +1,69 @@
+"""The tables of the documents are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pyruntime import _core, arch, errors
+from pyruntime.plan import reference
+
+ROOT = Path(__file__).parent.parent
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """From a heading to the next of any level."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert found is not None, heading
+    return found.group(1)
+
+
+def first_cells(text: str) -> list[str]:
+    """The first cell of each row of the tables, without their heads."""
+    rows = [line.strip("|").split("|")[0].strip() for line in text.splitlines() if line.startswith("|")]
+    return [cell.replace("`", "") for cell in rows[2:]]
+
+
+def test_operations() -> None:
+    table = first_cells(section(read("docs/architecture.md"), "Operations"))
+    core = re.findall(r'^    \{"(\w+)", (?:true|false),', read("csrc/engine/operations.cpp"), re.MULTILINE)
+    assert len(core) > 10
+    assert sorted(table) == sorted(core) == sorted(reference.OPERATIONS)
+
+
+def test_formats() -> None:
+    assert first_cells(section(read("docs/numerics.md"), "Block formats")) == [
+        name for name in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0") if name in _core.supported_types()
+    ]
+    assert len(_core.supported_types()) == 6
+
+
+def test_errors() -> None:
+    rows = section(read("docs/architecture.md"), "Errors")
+    documented = {
+        name: int(code)
+        for names, code in re.findall(r"^\| (.*?) \| (\d+) \|", rows, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    defined = {
+        name: kind.exit_code
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.PyruntimeError) and kind is not errors.PyruntimeError
+    }
+    assert documented == defined
+
+
+def test_what_the_readme_says_runs() -> None:
+    runs = section(read("README.md"), "What runs today")
+    assert re.findall(r"architecture `(\w+)`", runs) == arch.names()
+    assert all(name in runs for name in _core.supported_types())
+
+
+def test_links_lead_somewhere() -> None:
+    for document in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/numerics.md", "docs/performance.md"):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(document)):
+            assert (ROOT / document).parent.joinpath(link).exists(), f"{document}: {link}"
