@@ -14,8 +14,10 @@ from pyruntime.catalogue import DEFAULT, find, models_folder
 from pyruntime.errors import FetchError
 from pyruntime.fetch import fetch
 
-# Python that a test starts looks for pyruntime where it is installed, not in the checkout that it may be started in.
+# Python that a test starts finds pyruntime where it is installed, not in the checkout that it may be started in, and
+# the helpers of this folder.
 os.environ["PYTHONSAFEPATH"] = "1"
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
 _USERS_MODELS = models_folder()  # before any test points PYRUNTIME_HOME elsewhere
 

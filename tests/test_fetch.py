@@ -273,9 +273,7 @@ def test_file_size_limit(pip: Pip, tmp_path: Path) -> None:
     data = bytes(3_000_000)
     entry = entry_of(pip.serve("tiny-model", "tiny.gguf", data), data=data)
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
-    done = subprocess.run(
-        [sys.executable, "-c", limit + CHILD, repr(entry)], capture_output=True, cwd=Path(__file__).parent, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", limit + CHILD, repr(entry)], capture_output=True, timeout=60)
     assert done.returncode == 1
     assert done.stdout == b""
     assert re.search(rb"\npyruntime: cannot fetch tiny: .*File too large: set PYRUNTIME_HOME.*\n$", done.stderr)
@@ -286,7 +284,7 @@ def test_file_size_limit(pip: Pip, tmp_path: Path) -> None:
 
 
 def start(entry: Entry, stderr: int = subprocess.PIPE) -> AbstractContextManager["subprocess.Popen[bytes]"]:
-    return running([sys.executable, "-c", CHILD, repr(entry)], stderr=stderr, cwd=Path(__file__).parent)
+    return running([sys.executable, "-c", CHILD, repr(entry)], stderr=stderr)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

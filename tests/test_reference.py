@@ -113,7 +113,7 @@ def int8_rounding(_: reference.State, w: tuple[Any, ...], x: Logits) -> Logits:
 
 @pytest.mark.parametrize("type_", QUANTIZED)
 def test_quantized_formats_with_the_rounding_known(type_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(reference._OPERATIONS, "quantize", int8_rounding)
+    monkeypatch.setitem(reference.OPERATIONS, "quantize", int8_rounding)
     shape = Llama()
     path = write_llama(tmp_path / "a.gguf", shape, type_)
     interpreter = from_gguf(path)
