@@ -50,6 +50,7 @@ class Job:
         self._max_new = max_new
         self._end_ids = tokenizer.end_ids
         self._decoder = tokenizer.stream_decoder()
+        self._n_texts = tokenizer.n_vocab
         self._stop = stop
         self._held = ""  # decoded, but it may be the beginning of a stop string
         self._started = time.perf_counter()
@@ -65,7 +66,8 @@ class Job:
             return self._end("stop")
         self.ids.append(token)
         self.feed = np.array([token], np.int32)
-        text, stopped = self._until_stop(self._decoder.push(token))
+        # Rows that pad the vocabulary beyond the tokenizer's have no text; a model should not draw them, and may.
+        text, stopped = self._until_stop(self._decoder.push(token) if token < self._n_texts else "")
         self.text += text
         if stopped:
             self.finish_reason = "stop"

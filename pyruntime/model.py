@@ -89,7 +89,13 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         from pyruntime.tokenizer import load_tokenizer  # with what it needs 50 ms, and token ids alone do without
 
-        return load_tokenizer(self.metadata, self.path)
+        tokenizer = load_tokenizer(self.metadata, self.path)
+        if tokenizer.n_vocab > self.n_vocab:
+            raise GGUFError(
+                f"{self.path}: metadata tokenizer.ggml.tokens: {tokenizer.n_vocab} tokens, "
+                f"but the model has rows for {self.n_vocab}"
+            )
+        return tokenizer
 
     @cached_property
     def chat_template(self) -> ChatTemplate | None:

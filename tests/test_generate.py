@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import tiny_gguf
 
 from pyruntime import Model, Sampling
-from pyruntime.errors import ContextError, NumericsError, UnsupportedError
+from pyruntime.errors import ContextError, GGUFError, NumericsError, UnsupportedError
 
 CONTEXT = 1024
 PROMPT = "the hand in the "
@@ -398,3 +399,24 @@ def test_a_draw_that_fails_leaves_the_session_as_it_was(model: Model) -> None:
             list(model.stream([1, 2, 3, 4, 5], session=session, logit_bias=banned))
         assert session.ids == [1, 2, 3]
         assert session.append([9]).tobytes() == model.logits([1, 2, 3, 9])[-1].tobytes()
+
+
+def test_rows_beyond_the_tokenizer_have_no_text(tmp_path: Path) -> None:
+    wide = (tiny_gguf.N_VOCAB + 5, tiny_gguf.D_MODEL)
+    tables = {name: tiny_gguf.random_weight(name, wide) for name in ("token_embd.weight", "output.weight")}
+    with Model(tiny_gguf.write(tmp_path / "wide.gguf", "F32", tensors=tables), threads=1) as model:
+        banned = {i: -math.inf for i in range(tiny_gguf.N_VOCAB)}
+        result = model.generate("the", max_tokens=3, logit_bias=banned, seed=0)
+    assert len(result.ids) == 3
+    assert min(result.ids) >= tiny_gguf.N_VOCAB
+    assert result.text == ""
+
+
+def test_tokens_without_rows_are_refused(tmp_path: Path) -> None:
+    narrow = (tiny_gguf.N_VOCAB - 5, tiny_gguf.D_MODEL)
+    tables = {name: tiny_gguf.random_weight(name, narrow) for name in ("token_embd.weight", "output.weight")}
+    with (
+        Model(tiny_gguf.write(tmp_path / "narrow.gguf", "F32", tensors=tables), threads=1) as model,
+        pytest.raises(GGUFError, match=r"tokenizer\.ggml\.tokens: 299 tokens, but the model has rows for 294"),
+    ):
+        model.generate("the")
