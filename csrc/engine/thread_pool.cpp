@@ -3,13 +3,8 @@
 #include <string>
 #include <system_error>
 
-#ifdef _WIN32
-#include <process.h>
-#define getpid _getpid
-#else
 #include <unistd.h>
-#endif
-#if defined(__x86_64__) || defined(_M_X64)
+#ifdef __x86_64__
 #include <immintrin.h>
 #endif
 
@@ -19,7 +14,7 @@
 namespace pyruntime {
 
 void cpu_relax() {
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
     _mm_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
@@ -31,10 +26,12 @@ ThreadPool::ThreadPool(int n_threads)
     try {
         for (int t = 1; t < n_threads; t++) state_->workers.emplace_back([this, t] { worker(t); });
     } catch (const std::system_error& e) {
-        const std::string started = std::to_string(state_->workers.size() + 1);
         join();
-        throw Error("the system gives " + started + " threads of " + std::to_string(n_threads) + " (" + e.what() +
-                    "); load the model with fewer threads");
+        throw Error("the system gives " + std::to_string(state_->workers.size() + 1) + " threads of " +
+                    std::to_string(n_threads) + " (" + e.what() + "); load the model with fewer threads");
+    } catch (...) {  // bad_alloc: a std::thread that is destroyed before it is joined ends the process
+        join();
+        throw;
     }
 }
 
