@@ -2,13 +2,8 @@
 
 #include <cstdint>
 
-#if defined(__x86_64__) || defined(_M_X64)
-#ifdef _MSC_VER
-#include <immintrin.h>
-#include <intrin.h>
-#else
+#ifdef __x86_64__
 #include <cpuid.h>
-#endif
 
 namespace pyruntime {
 
@@ -20,29 +15,16 @@ struct Registers {
 
 Registers cpuid(uint32_t leaf, uint32_t sub = 0) {
     Registers r = {};
-#ifdef _MSC_VER
-    int out[4];
-    __cpuid(out, 0);
-    if (uint32_t(out[0]) >= leaf) {
-        __cpuidex(out, int(leaf), int(sub));
-        r = {uint32_t(out[0]), uint32_t(out[1]), uint32_t(out[2]), uint32_t(out[3])};
-    }
-#else
     __get_cpuid_count(leaf, sub, &r.a, &r.b, &r.c, &r.d);
-#endif
     return r;
 }
 
 // Which register states the OS saves over a task switch (XCR0); a CPU may have AVX under an OS that does not.
 uint64_t saved_states() {
     if (!(cpuid(1).c >> 27 & 1)) return 0;  // OSXSAVE
-#ifdef _MSC_VER
-    return _xgetbv(0);
-#else
     uint32_t a, d;
     __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
     return uint64_t(d) << 32 | a;
-#endif
 }
 
 bool all_bits(uint64_t value, uint64_t mask) { return (value & mask) == mask; }

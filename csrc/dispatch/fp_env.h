@@ -1,13 +1,17 @@
 // The floating-point state of the contract, for as long as the object lives: nearest even, no flush-to-zero, no
 // denormals-are-zero, no traps. Another library may have changed it; the caller gets its own back.
 #pragma once
+#include <cfloat>
 #include <cstdint>
 
-#if defined(__x86_64__) || defined(_M_X64)
+#ifdef __x86_64__
 #include <xmmintrin.h>
 #endif
 
 namespace pyruntime {
+
+// Not so on the x87 of 32-bit x86, which would round twice.
+static_assert(FLT_EVAL_METHOD == 0, "docs/numerics.md: every operation on float rounds to float");
 
 class FpEnvironment {
   public:
@@ -17,7 +21,7 @@ class FpEnvironment {
     FpEnvironment& operator=(const FpEnvironment&) = delete;
 
   private:
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__)
     static constexpr uint64_t kContract = 0x1f80;  // MXCSR: exceptions masked, everything else 0
     static uint64_t get() { return _mm_getcsr(); }
     static void set(uint64_t v) { _mm_setcsr(uint32_t(v)); }

@@ -57,7 +57,7 @@ const KernelTable& choose_isa(const std::string& name) {
     for (const Isa& isa : compiled_isas()) {
         if (wanted.empty() ? !isa.supported() : wanted != isa.kernels->name) continue;
         if (isa.supported()) return *isa.kernels;
-        throw UnsupportedError("PYRUNTIME_ISA: this CPU or its OS lacks what " + wanted + " needs (" + isa.requires_ +
+        throw UnsupportedError("PYRUNTIME_ISA: this CPU or its OS lacks what " + wanted + " needs (" + isa.needs +
                                "); available here: " + join(available_isas()));
     }
     throw UnsupportedError("PYRUNTIME_ISA: no instruction set named '" + wanted +

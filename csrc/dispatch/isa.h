@@ -10,8 +10,8 @@ namespace pyruntime {
 
 struct Isa {
     const KernelTable* kernels;
-    bool (*supported)();    // CPU and OS
-    const char* requires_;  // for messages
+    bool (*supported)();  // CPU and OS
+    const char* needs;    // for messages
 };
 
 // Best first; "scalar" is the last and always runs.

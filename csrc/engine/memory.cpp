@@ -32,12 +32,13 @@ AlignedBytes allocate(size_t n_bytes, const std::string& what) {
     const size_t alignment = huge ? kHugePage : kCacheLine;
     const size_t rounded = (n_bytes + alignment - 1) / alignment * alignment;
     if (rounded < n_bytes) throw MemoryLimitError("cannot allocate " + megabytes(n_bytes) + " for " + what);
-    auto* p = static_cast<uint8_t*>(std::aligned_alloc(alignment, rounded ? rounded : alignment));
-    if (!p) throw MemoryLimitError("cannot allocate " + megabytes(n_bytes) + " for " + what);
+    void* p = nullptr;  // not std::aligned_alloc, which macOS has only since 10.15
+    if (posix_memalign(&p, alignment, rounded ? rounded : alignment) != 0)
+        throw MemoryLimitError("cannot allocate " + megabytes(n_bytes) + " for " + what);
 #ifdef __linux__
     if (huge) madvise(p, rounded, MADV_HUGEPAGE);  // a hint: without it the same bits, slower
 #endif
-    return AlignedBytes(p);
+    return AlignedBytes(static_cast<uint8_t*>(p));
 }
 
 }  // namespace pyruntime
