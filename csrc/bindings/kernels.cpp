@@ -2,7 +2,14 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <map>
+#include <string>
+#include <tuple>
+#include <vector>
+
 #include "bindings.h"
+#include "dispatch/fp_env.h"
 #include "dispatch/isa.h"
 #include "engine/rope_math.h"
 #include "errors.h"
@@ -27,6 +34,7 @@ py::array_t<float> dequantize(const Bytes& data, const std::string& type) {
     const formats::TypeInfo& t = supported_type(type);
     if (data.size() % t.n_bytes != 0) throw std::invalid_argument("data is not whole blocks");
     py::array_t<float> out(data.size() / t.n_bytes * t.n_block);
+    const FpEnvironment environment;
     formats::dequantize(t.id, data.data(), size_t(out.size()), out.mutable_data());
     return out;
 }
@@ -38,6 +46,7 @@ py::array_t<float> pack_unpack(const Bytes& data, const std::string& type, size_
     if (cols % t.n_block != 0 || size_t(data.size()) != rows * row_bytes)
         throw std::invalid_argument("data does not fit the shape");
     py::array_t<float> out({rows, cols});
+    const FpEnvironment environment;
     std::vector<uint8_t> group(formats::group_bytes(t.id, cols));
     for (size_t r = 0; r < rows; r += 16) {
         const int n = int(std::min<size_t>(16, rows - r));
@@ -46,7 +55,7 @@ py::array_t<float> pack_unpack(const Bytes& data, const std::string& type, size_
             throw GGUFError("row " + std::to_string(r + size_t(bad.row)) + ", column " + std::to_string(bad.column) +
                             ": not finite");
         for (int i = 0; i < n; i++)
-            formats::unpack_row(t.id, group.data(), i, cols, out.mutable_data(ssize_t(r) + i, 0));
+            formats::unpack_row(t.id, group.data(), i, cols, out.mutable_data(py::ssize_t(r) + i, 0));
     }
     return out;
 }
@@ -76,14 +85,14 @@ void register_kernels(py::module_& m) {
     m.def(
         "rope_frequencies",
         [](double theta, int n_rot) {
-            std::vector<double> f;
-            for (int i = 0; i < n_rot / 2; i++) f.push_back(portable_exp2(-(2.0 * i / n_rot) * portable_log2(theta)));
-            return f;
+            const FpEnvironment environment;
+            return rope_frequencies(theta, n_rot);
         },
         py::arg("theta"), py::arg("n_rot"));
     m.def(
         "sincos",
         [](double angle) {
+            const FpEnvironment environment;
             double s, c;
             portable_sincos(angle, s, c);
             return std::make_pair(s, c);

@@ -1,7 +1,6 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
 
 #include "dispatch/fp_env.h"
@@ -9,12 +8,6 @@
 #include "errors.h"
 
 namespace pyruntime {
-
-namespace {
-
-constexpr auto kPollEvery = std::chrono::milliseconds(20);
-
-}  // namespace
 
 Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, PlanSpec plan,
                const EngineConfig& config, const Poll& poll)

@@ -10,7 +10,6 @@ namespace pyruntime {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kPollEvery = std::chrono::milliseconds(20);
 
 void check_ids(const PlanSpec& plan) {
     const auto known = [&](int id) { return id >= 0 && size_t(id) < plan.values.size(); };
@@ -32,7 +31,9 @@ void check_ids(const PlanSpec& plan) {
 
 // Rows of the operands of a row-wise step: those of its first operand.
 Rows rows_of(const PlanSpec& plan, const StepSpec& step) {
-    const int id = !step.inputs.empty() ? step.inputs[0] : step.outputs.at(0);
+    if (step.inputs.empty() && step.outputs.empty())
+        throw Error("plan: " + step.op + " (" + step.where + "): no operands");
+    const int id = !step.inputs.empty() ? step.inputs[0] : step.outputs[0];
     return plan.values[size_t(id)].rows;
 }
 
@@ -65,9 +66,13 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
     std::vector<Buffer> buffers;
     for (size_t v = 0; v < plan_.values.size(); v++)
         buffers.emplace_back(plan_.values[v], arena_.get() + offsets_[v], max_tokens_, int(v) == plan_.logits);
-    const BuildContext context{kernels_, weights, pages, buffers, threads_.size()};
-    for (size_t i = 0; i < plan_.steps.size(); i++)
+    const BuildContext context{kernels_, weights, pages, buffers};
+    for (size_t i = 0; i < plan_.steps.size(); i++) {
         steps_.push_back({make_operation(plan_.steps[i], plan_, context), barrier_after[i]});
+        scratch_bytes_ = std::max(scratch_bytes_, steps_.back().operation->scratch_bytes());
+    }
+    scratch_bytes_ = size_t(round_up(int64_t(scratch_bytes_), 64));
+    scratch_ = allocate(scratch_bytes_ * size_t(threads_.size()), "scratch");
     next_item_ = std::make_unique<std::atomic<int64_t>[]>(steps_.size() + 1);
 }
 
@@ -134,6 +139,7 @@ void Executor::run(StepState& s, const Poll& poll) {
 
 void Executor::run_thread(StepState& s, const Poll& poll, int thread) {
     const int n_threads = threads_.size();
+    uint8_t* const scratch = scratch_.get() + size_t(thread) * scratch_bytes_;
     auto polled = Clock::now();
     const auto check = [&] {
         if (thread != 0 || !poll) return;
@@ -149,13 +155,13 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread) {
             // nothing but the barriers is left to do
         } else if (op.row_wise()) {
             const int64_t first = n * thread / n_threads, last = n * (thread + 1) / n_threads;
-            op.run(s, thread, first, last);
+            op.run(s, scratch, first, last);
             stats_[size_t(thread)].items += last - first;
         } else if (n > 0) {
             const int64_t grain = op.grain(s, n_threads);
             for (int64_t at; (at = next_item_[i].fetch_add(grain, std::memory_order_relaxed)) < n;) {
                 if (s.cancelled.load(std::memory_order_relaxed)) break;
-                op.run(s, thread, at, std::min(at + grain, n));
+                op.run(s, scratch, at, std::min(at + grain, n));
                 stats_[size_t(thread)].items += std::min(at + grain, n) - at;
                 check();
             }

@@ -1,7 +1,7 @@
 // Runs a plan: every operation on every thread, with a barrier between operations that depend on each other's rows. All
 // buffers are laid out once in one arena; nothing is allocated on the way of a token.
 #pragma once
-#include <array>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -40,6 +40,8 @@ class Executor {
     int64_t max_tokens_;
     size_t arena_bytes_ = 0;
     AlignedBytes arena_;
+    size_t scratch_bytes_ = 0;  // of a thread
+    AlignedBytes scratch_;
     std::vector<size_t> offsets_;  // of each value in the arena
     std::vector<Step> steps_;
     std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // of each step

@@ -42,7 +42,10 @@ class Operands {
     }
     const Buffer& input(size_t i, Kind kind = Kind::floats) const { return buffer(step_.inputs.at(i), kind); }
     const Buffer& output(size_t i, Kind kind = Kind::floats) const { return buffer(step_.outputs.at(i), kind); }
-    const ValueSpec& input_spec(size_t i) const { return plan_.values[size_t(step_.inputs.at(i))]; }
+    const ValueSpec& input_spec(size_t i) const {
+        if (i >= step_.inputs.size()) fail("wrong number of operands");
+        return plan_.values[size_t(step_.inputs[i])];
+    }
     PackedView matrix(size_t i, int64_t rows, int64_t cols) const {
         const PackedView w = context_.weights.matrix(step_.weights.at(i));
         if (w.rows != rows || w.cols != cols)
@@ -83,7 +86,7 @@ class RowWise : public Operation {
     explicit RowWise(Rows rows) : rows_(rows) {}
     bool row_wise() const override { return true; }
     Rows rows() const override { return rows_; }
-    void run(const StepState& s, int, int64_t first, int64_t last) const override {
+    void run(const StepState& s, uint8_t*, int64_t first, int64_t last) const override {
         for (int64_t r = first; r < last; r++) row(s, r);
     }
     virtual void row(const StepState& s, int64_t r) const = 0;
@@ -102,9 +105,6 @@ class Embedding : public RowWise {
         // Ids are checked against the logits' width (Engine::check): each of them must have a row.
         o.require(table_.rows >= o.plan().values[size_t(o.plan().logits)].width,
                   "the table has fewer rows than the logits");
-        // Ids are checked against the width of the logits.
-        o.require(table_.rows >= o.plan().values[size_t(o.plan().logits)].width,
-                  "the table has fewer rows than there are tokens");
     }
     void row(const StepState& s, int64_t r) const override {
         const int32_t id = s.ids[size_t(r)];
@@ -185,16 +185,14 @@ class RopeTable : public RowWise {
         const double theta = o.number("theta");
         o.require(n_rot % 2 == 0 && y_.width() == n_rot, "n_rot");
         o.require(theta >= 1 && theta <= 1e300, "theta is out of range");
-        const double log2_theta = portable_log2(theta);
-        for (int i = 0; i < n_rot / 2; i++)
-            inverse_frequency_.push_back(portable_exp2(-(2.0 * i / n_rot) * log2_theta));
+        frequencies_ = rope_frequencies(theta, n_rot);
     }
     void row(const StepState& s, int64_t r) const override {
         float* cosines = y_.row(s, r);
-        float* sines = cosines + inverse_frequency_.size();
-        for (size_t i = 0; i < inverse_frequency_.size(); i++) {
+        float* sines = cosines + frequencies_.size();
+        for (size_t i = 0; i < frequencies_.size(); i++) {
             double sine, cosine;
-            portable_sincos(double(s.positions[size_t(r)]) * inverse_frequency_[i], sine, cosine);
+            portable_sincos(double(s.positions[size_t(r)]) * frequencies_[i], sine, cosine);
             cosines[i] = float(cosine);
             sines[i] = float(sine);
         }
@@ -202,7 +200,7 @@ class RopeTable : public RowWise {
 
   private:
     Buffer y_;
-    std::vector<double> inverse_frequency_;
+    std::vector<double> frequencies_;
 };
 
 class Rope : public RowWise {
@@ -289,20 +287,19 @@ class Attention : public Operation {
         args_.scale = float(o.number("scale"));
         args_.f16 = o.context().pages.f16();
         block_ = o.context().kernels.attention_tile;
-        scratch_floats_ = size_t(round_up(int64_t(attention_scratch_floats(spec.head_dim)), 16));
-        scratch_ = allocate(scratch_floats_ * 4 * size_t(o.context().max_threads), "attention scratch");
     }
     int64_t items(const StepState& s) const override {
         int64_t n = 0;
         for (const PieceState& p : s.pieces) n += items_of(p);
         return n;
     }
-    void run(const StepState& s, int thread, int64_t first, int64_t last) const override {
+    size_t scratch_bytes() const override { return attention_scratch_floats(args_.head_dim) * sizeof(float); }
+    void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
         size_t piece = 0;
         int64_t start = 0;  // first item of the piece
         for (int64_t item = first; item < last; item++) {
             while (item >= start + items_of(s.pieces[piece])) start += items_of(s.pieces[piece++]);
-            run_item(s, s.pieces[piece], thread, item - start);
+            run_item(s, s.pieces[piece], scratch, item - start);
         }
     }
 
@@ -310,7 +307,7 @@ class Attention : public Operation {
     int64_t query_rows(const PieceState& p) const { return p.n_tokens * args_.group; }
     int64_t blocks_of(const PieceState& p) const { return (query_rows(p) + block_ - 1) / block_; }
     int64_t items_of(const PieceState& p) const { return blocks_of(p) * n_kv_heads_; }
-    void run_item(const StepState& s, const PieceState& p, int thread, int64_t item) const {
+    void run_item(const StepState& s, const PieceState& p, uint8_t* scratch, int64_t item) const {
         const int64_t head = item / blocks_of(p), block = item % blocks_of(p);
         AttentionArgs a = args_;
         const int64_t column = head * a.group * a.head_dim;
@@ -322,7 +319,7 @@ class Attention : public Operation {
         a.pages = p.pages;
         a.key_offset = layout_.key_offset + size_t(head) * layout_.key_head_bytes;
         a.value_offset = layout_.value_offset + size_t(head) * layout_.value_head_bytes;
-        a.scratch = reinterpret_cast<float*>(scratch_.get()) + size_t(thread) * scratch_floats_;
+        a.scratch = reinterpret_cast<float*>(scratch);
         kernel_(a);
     }
 
@@ -331,8 +328,6 @@ class Attention : public Operation {
     CacheLayout layout_;
     int n_kv_heads_, block_;
     AttentionArgs args_{};
-    size_t scratch_floats_;
-    AlignedBytes scratch_;
 };
 
 // Rows of the positions whose logits are wanted.
@@ -346,7 +341,7 @@ class GatherOutputs : public Operation {
     }
     Rows rows() const override { return Rows::outputs; }
     int64_t grain(const StepState& s, int n_threads) const override { return s.n_outputs / n_threads + 1; }
-    void run(const StepState& s, int, int64_t first, int64_t last) const override {
+    void run(const StepState& s, uint8_t*, int64_t first, int64_t last) const override {
         for (int64_t r = first; r < last; r++)
             std::memcpy(y_.row(s, r), x_.row(s, s.output_rows[size_t(r)]), size_t(x_.width()) * 4);
     }
@@ -359,17 +354,18 @@ class GatherOutputs : public Operation {
 // groups.
 class Linear : public Operation {
   public:
-    Linear(const Operands& o, bool gated) : kernel_(o.context().kernels.matmul), gated_(gated) {
-        const bool residual = !gated && o.step().inputs.size() == 2;
+    Linear(const Operands& o, bool gated) : kernel_(o.context().kernels.matmul) {
+        const size_t n_inputs = o.step().inputs.size(), n_outputs = o.step().outputs.size();
+        const bool residual = !gated && n_inputs == 2;
         if (gated)
             o.counts(1, 1, 2);
         else
-            o.require(o.step().weights.size() == o.step().outputs.size() && !o.step().outputs.empty(), "operands");
+            o.counts(residual ? 2 : 1, std::max<size_t>(n_outputs, 1), n_outputs);
         const Kind kind = o.input_spec(0).kind;
         const Buffer& x = o.input(0, kind);
         rows_ = x.rows();
         x_ = x;
-        for (size_t i = 0; i < o.step().outputs.size(); i++) {
+        for (size_t i = 0; i < n_outputs; i++) {
             Target t;
             t.y = o.output(i);
             o.require(t.y.rows() == rows_, "input and output differ in rows");
@@ -390,8 +386,6 @@ class Linear : public Operation {
             targets_.push_back(t);
         }
         float_input_ = kind == Kind::floats;
-        scratch_bytes_ = matmul_scratch_bytes(x.width());
-        scratch_ = allocate(scratch_bytes_ * size_t(o.context().max_threads), "product scratch");
     }
     Rows rows() const override { return rows_; }
     int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? groups_ : 0; }
@@ -401,7 +395,8 @@ class Linear : public Operation {
         const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
         return std::max<int64_t>(1, std::min(groups_ / (n_threads * 8), kGrainProducts / products));
     }
-    void run(const StepState& s, int thread, int64_t first, int64_t last) const override {
+    size_t scratch_bytes() const override { return float_input_ ? 0 : matmul_scratch_bytes(x_.width()); }
+    void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
         for (const Target& t : targets_) {
             const int64_t groups = (t.y.width() + kLanes - 1) / kLanes;
             const int64_t from = std::max(first - t.first, int64_t(0)), to = std::min(last - t.first, groups);
@@ -411,7 +406,7 @@ class Linear : public Operation {
             if (float_input_) a.x = x_.floats(s);
             a.y = t.y.floats(s);
             a.residual = t.has_residual ? t.residual.floats(s) : nullptr;
-            a.scratch = scratch_.get() + size_t(thread) * scratch_bytes_;
+            a.scratch = scratch;
             kernel_(a, from, to);
         }
     }
@@ -427,13 +422,11 @@ class Linear : public Operation {
         int64_t first = 0;
     };
     decltype(KernelTable::matmul) kernel_;
-    bool gated_, float_input_ = false;
+    bool float_input_ = false;
     Rows rows_ = Rows::tokens;
     Buffer x_;
     int64_t groups_ = 0;
     std::vector<Target> targets_;
-    size_t scratch_bytes_ = 0;
-    AlignedBytes scratch_;
 };
 
 using Made = std::unique_ptr<Operation>;

@@ -87,7 +87,6 @@ struct BuildContext {
     const Weights& weights;
     const PagePool& pages;
     const std::vector<Buffer>& buffers;
-    int max_threads;
 };
 
 // One step, resolved. run() does items [first, last) of items().
@@ -100,7 +99,10 @@ class Operation {
     virtual Rows rows() const { return Rows::tokens; }
     virtual int64_t items(const StepState& s) const { return s.rows(rows()); }
     virtual int64_t grain(const StepState&, int /*n_threads*/) const { return 1; }
-    virtual void run(const StepState& s, int thread, int64_t first, int64_t last) const = 0;
+    // What run() needs of memory of its own, for as long as it runs: each thread has one scratch for all operations,
+    // which stays in its cache.
+    virtual size_t scratch_bytes() const { return 0; }
+    virtual void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const = 0;
 };
 
 // Throws Error("plan: ...") where the step does not fit its operands.

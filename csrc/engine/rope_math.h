@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace pyruntime {
 
@@ -35,6 +36,14 @@ inline double portable_exp2(double x) {  // |x| < 1000
     double scale;
     std::memcpy(&scale, &bits, 8);
     return sum * scale;
+}
+
+// Of each pair of dimensions: theta^(-2i / n_rot).
+inline std::vector<double> rope_frequencies(double theta, int n_rot) {
+    const double log2_theta = portable_log2(theta);
+    std::vector<double> frequencies;
+    for (int i = 0; i < n_rot / 2; i++) frequencies.push_back(portable_exp2(-(2.0 * i / n_rot) * log2_theta));
+    return frequencies;
 }
 
 inline void portable_sincos(double angle, double& sine, double& cosine) {  // |angle| < 1.6e6

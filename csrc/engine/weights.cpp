@@ -118,7 +118,7 @@ Weights::Weights(const gguf::File& file, const std::vector<std::string>& names, 
             for (size_t i; !stop && (i = next.fetch_add(1)) < chunks.size();) {
                 read_chunk(file, *chunks[i].place, chunks[i].first, chunks[i].last, buffer);
                 if (const auto now = std::chrono::steady_clock::now();
-                    thread == 0 && poll && now - polled > std::chrono::milliseconds(20)) {
+                    thread == 0 && poll && now - polled > kPollEvery) {
                     polled = now;
                     if (poll()) throw Interrupted();
                 }

@@ -1,25 +1,22 @@
 // The weights of a model in memory: matrices packed for the kernels, vectors as float32. Read once, in chunks, on all
 // threads, straight into the packed form; the file is not needed afterwards.
 #pragma once
-#include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/memory.h"
+#include "engine/poll.h"
 #include "engine/thread_pool.h"
 #include "gguf/gguf.h"
 #include "kernels/table.h"
 
 namespace pyruntime {
 
-// Asked now and then during long work, by the calling thread alone; true means stop.
-using Poll = std::function<bool()>;
-
 class Weights {
   public:
     // Loads the named tensors: those of one dimension as vectors, of two as matrices. GGUFError for one that is
-    // missing, has more dimensions or holds a value that is not finite; UnsupportedError for a type without kernels;
+    // missing or holds a value that is not finite; UnsupportedError for a type without kernels, or more dimensions;
     // Interrupted.
     Weights(const gguf::File& file, const std::vector<std::string>& names, ThreadPool& threads, const Poll& poll);
 
