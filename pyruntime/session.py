@@ -28,7 +28,7 @@ def as_ids(ids: Iterable[int] | Ids) -> Ids:
         raise TypeError(f"token ids must be a flat list of whole numbers, not {given.dtype} of shape {given.shape}")
     if given.min() < 0 or given.max() >= 1 << 31:
         raise ValueError(f"token ids must be between 0 and 2**31 - 1; got {given.min()} to {given.max()}")
-    return np.ascontiguousarray(given, np.int32)
+    return np.require(given, np.int32, ["C", "A"])  # the core reads it as int32_t[]
 
 
 class Session:
@@ -83,7 +83,7 @@ class Session:
         self._sequence.rewind(n)
 
     def close(self) -> None:
-        """Gives the memory back. Idempotent; any other use afterwards raises ValueError."""
+        """Gives the memory back. Idempotent; it holds no ids afterwards, and what computes raises ValueError."""
         self._sequence.close()
 
     def __enter__(self) -> Session:

@@ -2,6 +2,13 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
 #include "bindings.h"
 #include "engine/engine.h"
 
@@ -12,6 +19,11 @@ namespace pyruntime::bindings {
 namespace {
 
 using Ids = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+// NumPy lets an array of 4-byte elements begin anywhere; C++ does not.
+void require_aligned(const void* data, const char* what) {
+    if (reinterpret_cast<uintptr_t>(data) % 4 != 0) throw std::invalid_argument(std::string(what) + " must be aligned");
+}
 
 // True when a signal handler has raised (KeyboardInterrupt): the error stays set for the translator of Interrupted.
 bool signals_pending() {
@@ -64,10 +76,12 @@ struct Batch {
     std::vector<Piece> pieces;
     std::vector<Ids> ids;
     std::vector<std::shared_ptr<Sequence>> sequences;
+    std::vector<std::shared_ptr<Sampler>> samplers;
 
     void add(const Engine& engine, const BoundSequence& sequence, Ids piece_ids, Want want) {
         if (sequence.engine() != &engine) throw std::invalid_argument("a session of another model");
         if (piece_ids.ndim() != 1) throw std::invalid_argument("token ids must be one-dimensional");
+        require_aligned(piece_ids.data(), "token ids");
         sequences.push_back(sequence.get());
         pieces.push_back({sequences.back().get(), piece_ids.data(), piece_ids.size(), want});
         ids.push_back(std::move(piece_ids));
@@ -122,6 +136,7 @@ Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, in
         throw std::invalid_argument("out must be (" + std::to_string(outputs) + ", " +
                                     std::to_string(engine.n_vocab()) + ")");
     float* data = logits.mutable_data();
+    require_aligned(data, "out");
     {
         const py::gil_scoped_release release;
         engine.step(batch.pieces, data, signals_pending);
@@ -129,13 +144,14 @@ Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, in
     return logits;
 }
 
-std::vector<int32_t> step_and_sample(Engine& engine,
-                                     const std::vector<std::tuple<BoundSequence*, Ids, Sampler*>>& pieces) {
+std::vector<int32_t> step_and_sample(
+    Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, std::shared_ptr<Sampler>>>& pieces) {
     Batch batch;
     std::vector<Sampler*> samplers;
     for (const auto& [sequence, ids, sampler] : pieces) {
         batch.add(engine, *sequence, ids, Want::last);
-        samplers.push_back(sampler);
+        batch.samplers.push_back(sampler);
+        samplers.push_back(sampler.get());
     }
     const py::gil_scoped_release release;
     return engine.step_and_sample(std::move(batch.pieces), samplers, signals_pending);

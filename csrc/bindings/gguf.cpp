@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "dispatch/fp_env.h"
 #include "formats/formats.h"
 #include "gguf/text.h"
 
@@ -92,6 +93,7 @@ py::array_t<float> dequantize(const File& file, const std::string& name) {
     py::array_t<float> values(std::vector<py::ssize_t>(t.dims.rbegin(), t.dims.rend()));
     float* dst = values.mutable_data();
     py::gil_scoped_release release;
+    const FpEnvironment environment;
     const size_t chunk = kChunk / type.n_bytes * type.n_bytes;  // whole blocks
     std::vector<uint8_t> raw(static_cast<size_t>(std::min<uint64_t>(chunk, t.n_bytes)));
     for (uint64_t at = 0; at < t.n_bytes; at += raw.size()) {

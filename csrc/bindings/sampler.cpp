@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -57,9 +58,10 @@ void accept_all(Sampler& self, const std::vector<int32_t>& ids) {
 }  // namespace
 
 void register_sampler(py::module_& m) {
-    py::class_<Sampler>(m, "Sampler",
-                        "Draws token ids from logits (docs/numerics.md, 'Sampling'). One a sequence; see "
-                        "pyruntime.sampling.Sampling for the parameters.")
+    py::class_<Sampler, std::shared_ptr<Sampler>>(
+        m, "Sampler",
+        "Draws token ids from logits (docs/numerics.md, 'Sampling'). One a sequence; see "
+        "pyruntime.sampling.Sampling for the parameters.")
         .def(py::init(&make_sampler), "n_vocab"_a, py::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a,
              "repetition_penalty"_a, "presence_penalty"_a, "frequency_penalty"_a, "penalty_last_n"_a, "logit_bias"_a,
              "seed"_a, "stream"_a)

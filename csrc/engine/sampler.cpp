@@ -160,6 +160,7 @@ Sampler::Sampler(const SamplingParams& params, int32_t n_vocab, uint32_t stream)
       seed_(params.seed),
       top_p_(params.top_p),
       min_p_(params.min_p) {
+    const FpEnvironment environment;  // the roundings to float32 are part of the result
     validate(params, n_vocab);
     const auto n = static_cast<size_t>(n_vocab);
     temperature_ = static_cast<float>(params.temperature);
