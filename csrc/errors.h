@@ -1,4 +1,4 @@
-// The errors of the core, one C++ type for each Python class in pyruntime/errors.py (bindings/module.cpp maps them).
+// The errors of the core, one C++ type for each Python class in pyruntime/errors.py (bindings/errors.cpp maps them).
 // Nothing in the core prints, aborts or exits.
 #pragma once
 #include <stdexcept>

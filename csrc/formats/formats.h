@@ -1,6 +1,5 @@
-// Block formats: the bytes of a file, dequantized and packed for the kernels. Scalar code: it runs once, while loading.
-// The value of each format is in docs/numerics.md; bytes of `dequantize` equal those of `gguf.quants`
-// (tests/test_formats.py).
+// The values of the formats, in scalar code: docs/numerics.md has the formulas, and the results equal those of
+// `gguf.quants` byte for byte (tests/test_formats.py). pack.h has the order in which the kernels read.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -30,8 +30,7 @@ Block read_block(const uint8_t* src, size_t index) {
     return block;
 }
 
-// Four columns at a time: byte c of word w holds elements 4w + c (low nibble) and 16 + 4w + c (high nibble) of the
-// block.
+// Four columns at a time: byte c of word w holds elements 4w + c (low nibble) and 16 + 4w + c (high nibble) of a block.
 template <class Block>
 void pack_nibbles(const Block& block, int r, uint8_t* q) {
     constexpr uint32_t low = 0x0f0f0f0f;
@@ -64,13 +63,13 @@ BadValue pack_u16(const uint8_t* src, int n_rows, size_t cols, uint8_t* group, F
 }
 
 BadValue pack_f32(const uint8_t* src, int n_rows, size_t cols, uint8_t* group) {
-    auto* to = reinterpret_cast<uint32_t*>(group);
+    auto* to = reinterpret_cast<float*>(group);
     for (int r = 0; r < n_rows; r++)
         for (size_t k = 0; k < cols; k++) {
             uint32_t bits;
             std::memcpy(&bits, src + 4 * (r * cols + k), 4);
             if ((bits & 0x7f800000) == 0x7f800000) return {r, k};
-            to[kRows * k + r] = bits;
+            to[kRows * k + r] = from_bits(bits);
         }
     return {};
 }
@@ -183,8 +182,7 @@ void unpack_row(uint32_t type, const uint8_t* group, int row, size_t cols, float
             for (size_t k = 0; k < cols; k++) dst[k] = bf16_to_float(halves[kRows * k + row]);
             return;
         case F32:
-            for (size_t k = 0; k < cols; k++)
-                dst[k] = from_bits(reinterpret_cast<const uint32_t*>(group)[kRows * k + row]);
+            for (size_t k = 0; k < cols; k++) dst[k] = reinterpret_cast<const float*>(group)[kRows * k + row];
             return;
         default:
             throw std::invalid_argument("unpack_row: unsupported type");

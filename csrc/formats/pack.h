@@ -1,12 +1,16 @@
-// From the rows of a file to the order in which the kernels read: groups of 16 rows, interleaved, so that a lane is a
-// row.
+// From the rows of a file to the order in which the kernels read: groups of 16 rows, interleaved: a lane is a row.
 //
-// A group of a matrix with `cols` columns, blocks = cols / 32, rows r = 0..15; every array starts at a multiple of 32
-// bytes:
-//   Q4_0  [blocks][4][16 r][4 c] bytes: low nibble = column 8j + c, high nibble = column 8j + 4 + c of step pair j;
-//   [blocks][16] d Q4_1  the same; [blocks][16] d; [blocks][16] m Q8_0  [blocks][8][16 r][4 c] int8: column 4k + c;
-//   [blocks][16] d F16, BF16, F32  [cols][16]
-// d and m stay binary16. Rows past the end are zero. A group is padded to 64 bytes.
+// A group of a matrix of `cols` columns, blocks = cols / 32, rows r = 0..15; arrays follow each other in this order:
+//
+//   Q4_0             q  [blocks][4 j][16 r][4 c] bytes; low nibble: column 8j + c, high nibble: column 8j + 4 + c
+//                    d  [blocks][16 r] binary16
+//   Q4_1             q, d  as Q4_0
+//                    m  [blocks][16 r] binary16
+//   Q8_0             q  [blocks][8 k][16 r][4 c] int8; column 4k + c
+//                    d  [blocks][16 r] binary16
+//   F16, BF16, F32      [cols][16 r], as they are
+//
+// Every array starts at a multiple of 32 bytes. Rows past the end are zero. A group is padded to 64 bytes.
 #pragma once
 #include <cstddef>
 #include <cstdint>

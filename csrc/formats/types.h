@@ -1,5 +1,5 @@
 // The tensor types of GGUF: id, name, elements and bytes of a block. All known types are listed, so that a file that
-// holds one can be sized and named; `Format` says which of them this version computes with.
+// holds one can be sized and named; `supported` says which of them this version computes with.
 #pragma once
 #include <cstddef>
 #include <cstdint>

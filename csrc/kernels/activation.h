@@ -5,8 +5,8 @@ namespace pyruntime {
 namespace {
 
 inline f32x16 exp(f32x16 x) {
-    const f32x16 magic =
-        set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to a whole number, left in the low mantissa bits
+    // 1.5 * 2^23: adding it rounds to a whole number, left in the low mantissa bits.
+    const f32x16 magic = set1(12582912.0f);
     const f32x16 t = fma(x, set1(1.44269504f), magic);
     const f32x16 n = sub(t, magic);
     f32x16 r = fma(n, set1(-0.693145752f), x);

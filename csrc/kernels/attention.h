@@ -95,6 +95,7 @@ inline void chunk_values(const float* e, int padded, const typename KV::Element*
 
 template <class KV, int R>
 inline void attention_rows(const AttentionArgs& a, int64_t first_row) {
+    static_assert(R <= 8, "attention_scratch_floats() has room for 8 rows");
     const int padded = int(round_up(a.head_dim, kLanes));
     float* q = a.scratch;  // R contiguous rows, then O, o, e
     float* total = q + 8 * padded;

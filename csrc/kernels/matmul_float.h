@@ -1,14 +1,12 @@
 // Products of F32, F16 and BF16 weights with float32 activations: y = fma(w[k], x[k], y), k ascending, one lane a row.
 // Weights are widened exactly; the bf16 and fp16 dot instructions round differently from machine to machine and are not
-// used. A group is [cols][16]: each load gives one column of 16 rows. The tokens of a tile are independent chains of
-// fma.
+// used. A group is [cols][16]: each load gives one column of 16 rows. The tokens of a tile are independent chains.
 #pragma once
 
 namespace pyruntime {
 namespace {
 
 struct F32 {
-    using Element = float;
     static f32x16 column(const uint8_t* group, int64_t k) { return load((const float*)group + 16 * k); }
 };
 struct F16 {

@@ -23,8 +23,6 @@ inline void add_row(const float* a, const float* b, int64_t n, float* y) {
     }
 }
 
-inline float fma_scalar(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-
 inline void rope(const RopeArgs& a) {
     const int half = a.n_rot / 2;
     const float *c = a.cos_sin, *s = a.cos_sin + half;
@@ -34,8 +32,8 @@ inline void rope(const RopeArgs& a) {
             float& first = a.neox ? x[i] : x[2 * i];
             float& second = a.neox ? x[i + half] : x[2 * i + 1];
             const float p = first, q = second;
-            first = fma_scalar(p, c[i], -(q * s[i]));
-            second = fma_scalar(p, s[i], q * c[i]);
+            first = __builtin_fmaf(p, c[i], -(q * s[i]));
+            second = __builtin_fmaf(p, s[i], q * c[i]);
         }
     }
 }

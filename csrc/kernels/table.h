@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __FAST_MATH__
+#error "docs/numerics.md: no fast-math"
+#endif
+
 namespace pyruntime {
 
 constexpr int kLanes = 16;        // float lanes of a vector; rows of a weight group
@@ -47,8 +51,8 @@ struct RopeArgs {
     bool neox;  // pairs (i, i + n_rot / 2) instead of (2i, 2i + 1)
 };
 
-// One layer and kv head of a page: keys [4 groups][head_dim][16 positions], values [64 positions][head_dim padded to
-// 16].
+// One layer and kv head of a page: keys [4 groups][head_dim][16 positions], values [64 positions][padded head_dim],
+// where head_dim is padded to whole vectors.
 struct AttentionArgs {
     const float* q;          // first query row; row r belongs to token r / group, head r % group
     int64_t q_token_stride;  // floats from a token's heads to the next token's
@@ -92,12 +96,12 @@ struct KernelTable {
     void (*exp)(const float* x, int64_t n, float* y);  // y may be x; the sampler's weights
 };
 
-// Panel of one group: blocks x 512 bytes, then blocks x 16 scales, then as many mins. For both matrices of a gated
-// product.
+// Panel of one group: blocks x 512 bytes, then blocks x 16 scales, then as many mins. The matrices of a gated product
+// take turns in it.
 static inline size_t matmul_scratch_bytes(int64_t cols) {
     return size_t(round_up(cols, kBlock) / kBlock) * (512 + 128);
 }
-// Online softmax state and weights of kAttentionTile (at most 8) rows: O, o of the chunk, e, q.
+// Of kAttentionTile (at most 8) rows: q, the sum so far, the sum of the chunk, the weights of the chunk.
 static inline size_t attention_scratch_floats(int64_t head_dim) {
     return 8 * size_t(3 * round_up(head_dim, kLanes) + kPageTokens);
 }

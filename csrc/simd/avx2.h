@@ -106,8 +106,8 @@ inline int32_t max16(i32x16 v) {
 }
 inline int32_t store_i8(int8_t* p, f32x16 a) {
     const __m256i lo = _mm256_cvttps_epi32(a.lo), hi = _mm256_cvttps_epi32(a.hi);
-    const __m256i words =
-        _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);  // packs works within 128-bit halves
+    // packs works within 128-bit halves
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(lo, hi), 0xd8);
     _mm_storeu_si128((__m128i*)p, _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
     const __m256i s = _mm256_add_epi32(lo, hi);
     const __m128i b = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
@@ -115,7 +115,6 @@ inline int32_t store_i8(int8_t* p, f32x16 a) {
     return _mm_cvtsi128_si32(_mm_add_epi32(c, _mm_shuffle_epi32(c, 1)));
 }
 inline float sqrt_scalar(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
-inline void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 
 using w8 = i32x16;
 inline w8 load_w8(const uint8_t* p) {
@@ -162,9 +161,8 @@ struct ByteDot {
     struct Operand {
         w8 w, magnitude;
     };
-    static Operand prepare(w8 w) {
-        return {w, {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}};
-    }  // |-128| is 128, unsigned
+    // |-128| is 128, unsigned.
+    static Operand prepare(w8 w) { return {w, {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}}; }
     static Acc begin(int32_t) { return set1_i32(0); }
     static Acc step(Acc s, const Operand& o, const int8_t* x) {
         const __m256i v = broadcast4(x), ones = _mm256_set1_epi16(1);

@@ -1,6 +1,6 @@
 // AVX-512 with VNNI (F, BW, VL, DQ): Intel since Ice Lake, AMD since Zen 4. One zmm is one vector of 16 lanes.
-//   vpdpbusd zmm   4 products of unsigned weights and signed activations into each int32 lane; latency 4, one or two a
-//   cycle.
+//   vpdpbusd zmm   4 products of unsigned weights and signed activations into each int32 lane; latency 4, 1 or 2 a
+//   cycle
 // The unsigned operand is the weight: a nibble as it is, a signed byte with its top bit flipped (w + 128). What that
 // adds is taken off in the start value of the sum (-offset * x_sum), which costs nothing per step.
 #pragma once
@@ -80,7 +80,6 @@ inline int32_t store_i8(int8_t* p, f32x16 a) {
     return _mm512_reduce_add_epi32(i);
 }
 inline float sqrt_scalar(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
-inline void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
 
 using w8 = i32x16;
 inline w8 load_w8(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }

@@ -126,7 +126,6 @@ inline int32_t store_i8(int8_t* p, f32x16 a) {
     return vaddvq_s32(vaddq_s32(vaddq_s32(q.v[0], q.v[2]), vaddq_s32(q.v[1], q.v[3])));
 }
 inline float sqrt_scalar(float x) { return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0); }
-inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
 struct w8 {
     uint8x16_t v[4];

@@ -1,5 +1,5 @@
 // The vocabulary of the kernels in plain C++: the specification. Each function here is one line of docs/numerics.md,
-// and the headers beside this one say the same in the words of their instruction set. A kernel includes exactly one of
+// and the headers beside this one say the same in the words of their instruction set. A kernel sees exactly one of
 // them.
 //
 //   f32x16   16 floats            i32x16   16 int32            mask16   16 booleans
@@ -85,8 +85,8 @@ inline f32x16 max(f32x16 a, f32x16 b) {
     PYRUNTIME_LANES(a.v[l] > b.v[l] ? a.v[l] : b.v[l])
 }
 
-// binary16 <-> binary32, exact one way, to nearest even the other. The bit patterns that hardware gives (NaN payloads
-// apart).
+// binary16 <-> binary32, exact one way, to nearest even the other: the bits that hardware gives (NaN payloads apart).
+// formats/half.h has the first for the loader: files with ISA flags share no function with the rest.
 inline float half_to_float(uint16_t h) {
     const int32_t sign = int32_t(h & 0x8000) << 16, magnitude = h & 0x7fff;
     if (magnitude >= 0x7c00) return as_float(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
@@ -98,9 +98,8 @@ inline uint16_t float_to_half(float f) {
     const uint16_t sign = uint16_t(uint32_t(bits) >> 16 & 0x8000);
     if (magnitude > 0x7f800000) return uint16_t(sign | 0x7e00);
     if (magnitude >= 0x477ff000) return uint16_t(sign | 0x7c00);  // from 65520 on: infinity
-    if (magnitude <
-        0x38800000)  // below 2^-14: the sum with 0.5 leaves the denormal's bits in the low mantissa, rounded
-        return uint16_t(sign | (as_bits(as_float(magnitude) + 0.5f) - 0x3f000000));
+    // Below 2^-14: the sum with 0.5 leaves the denormal's bits in the low mantissa, rounded.
+    if (magnitude < 0x38800000) return uint16_t(sign | (as_bits(as_float(magnitude) + 0.5f) - 0x3f000000));
     return uint16_t(sign | ((magnitude + 0xfff + ((magnitude >> 13) & 1) - 0x38000000) >> 13));
 }
 inline f32x16 load_f16(const uint16_t* p) {
@@ -190,7 +189,6 @@ inline int32_t store_i8(int8_t* p, f32x16 a) {
     return sum;
 }
 inline float sqrt_scalar(float x) { return __builtin_sqrtf(x); }
-inline void prefetch(const void*) {}
 
 struct w8 {
     uint8_t v[64];
