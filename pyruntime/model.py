@@ -254,8 +254,7 @@ class Model:
         # Keys and values of 2 bytes; values are padded to whole vectors of 16.
         per_position = sum(2 * heads * (dim + -(-dim // 16) * 16) for heads, dim in self.plan.caches)
         context_bytes = -(-self.context // 64) * 64 * per_position
-        used = set(self.plan.weight_names)
-        weight_bytes = sum(t.n_bytes for t in file.tensors if t.name in used)
+        weight_bytes = _core.loaded_bytes(file, self.plan.weight_names)
         available = available_memory()
         if available is None:
             return context_bytes * 64
@@ -283,11 +282,7 @@ class Model:
 
     def _reuse(self, session: Session, ids: Ids) -> Ids:
         """Rewinds the session to what it shares with ids and returns the rest, at least one token."""
-        if len(ids) > self.context - 1:
-            raise ContextError(
-                f"the prompt has {len(ids)} tokens and the context {self.context}, one of them for the answer; "
-                "load the model with a larger context or shorten the text"
-            )
+        self._check_length(len(ids))  # first: a session that is refused keeps its tokens
         held = session.ids
         shared = next(
             (i for i, (a, b) in enumerate(zip(held, ids.tolist(), strict=False)) if a != b), min(len(held), len(ids))
@@ -296,6 +291,13 @@ class Model:
         session.rewind(shared)
         return ids[shared:]
 
+    def _check_length(self, n_prompt: int) -> None:
+        if n_prompt >= self.context:
+            raise ContextError(
+                f"the prompt has {n_prompt} tokens and the context {self.context}, one of them for the answer; "
+                "load the model with a larger context or shorten the text"
+            )
+
     def _job(
         self, session: Session, feed: Ids, sampling: Sampling, stream: int, max_tokens: int | None, stop: Sequence[str]
     ) -> Job:
@@ -303,10 +305,7 @@ class Model:
             raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
         if isinstance(stop, str) or any(not s for s in stop):
             raise ValueError("stop must be a list of strings that are not empty")
-        room = self.context - len(session) - len(feed)
-        if room < 1:
-            raise ContextError(
-                f"the prompt has {len(session) + len(feed)} tokens and the context {self.context}, one of them for the "
-                "answer; load the model with a larger context or shorten the text"
-            )
+        n_prompt = len(session) + len(feed)
+        self._check_length(n_prompt)
+        room = self.context - n_prompt
         return Job(self.tokenizer, session, feed, sampling, stream, self.n_vocab, min(max_tokens or room, room), stop)

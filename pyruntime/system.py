@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def default_threads() -> int:
@@ -24,10 +25,20 @@ def _core_of(cpu: int) -> str:
 
 def _quota_cpus() -> int | None:
     """CPUs that cgroup v2's cpu.max grants, rounded up (half a CPU still needs a thread)."""
-    quota, _, period = (_read(_CGROUP / "cpu.max") or "max").partition(" ")
-    if quota == "max" or not quota.isdigit() or not period.isdigit() or int(period) == 0:
-        return None
-    return max(1, -(-int(quota) // int(period)))
+    quotas = []
+    for folder in _cgroups():
+        quota, _, period = (_read(folder / "cpu.max") or "max").partition(" ")
+        if quota.isdigit() and period.isdigit() and int(period) > 0:
+            quotas.append(max(1, -(-int(quota) // int(period))))
+    return min(quotas, default=None)
+
+
+def _cgroups() -> list[Path]:
+    """Folders of this process's cgroup (v2) and of all above it: each limits it. In a container its own is often the root."""
+    lines = (_read(_OWN_CGROUP) or "").splitlines()
+    path = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    own = _CGROUPS / path
+    return [own, *own.parents[: len(own.parts) - len(_CGROUPS.parts)]]
 
 
 def available_memory() -> int | None:
@@ -46,10 +57,18 @@ def _free_memory() -> int | None:
 
 
 def _cgroup_memory() -> int | None:
-    limit, used = _read(_CGROUP / "memory.max"), _read(_CGROUP / "memory.current")
-    if limit is None or used is None or not limit.isdigit() or not used.isdigit():
-        return None
-    return max(0, int(limit) - int(used))
+    left = []
+    for folder in _cgroups():
+        limit, used = _read(folder / "memory.max"), _read(folder / "memory.current")
+        if limit and used and limit.isdigit() and used.isdigit():
+            left.append(max(0, int(limit) - int(used) + _file_cache(folder)))
+    return min(left, default=None)
+
+
+def _file_cache(cgroup: Path) -> int:
+    """Bytes of files that the kernel keeps and gives up when asked: reading a model leaves all of it there."""
+    fields = dict(line.split() for line in (_read(cgroup / "memory.stat") or "").splitlines())
+    return int(fields.get("active_file", 0)) + int(fields.get("inactive_file", 0))
 
 
 def _read(path: Path) -> str | None:

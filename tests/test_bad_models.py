@@ -315,6 +315,15 @@ def test_a_context_that_just_fits_can_be_filled(path: Path, monkeypatch: pytest.
             second.append(tiny_gguf.ids(fits))
 
 
+def test_the_budget_counts_weights_as_they_are_loaded(path: Path) -> None:
+    """Rows are padded to groups of 16: a file of thin matrices takes more memory than its bytes."""
+    tiny_gguf.write(path)
+    with Model(path, threads=1) as model, _core.GGUF(path) as file:
+        loaded = _core.loaded_bytes(file, model.plan.weight_names)
+        assert loaded == model.engine.counters()["weight_bytes"]
+        assert loaded > sum(t.n_bytes for t in file.tensors)
+
+
 def test_weights_that_memory_cannot_hold(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory(path, 10_000, monkeypatch)
     assert "the model does not fit" in refusal(path, MemoryLimitError)

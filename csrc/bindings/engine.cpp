@@ -160,6 +160,10 @@ std::vector<int32_t> step_and_sample(
 }  // namespace
 
 void register_engine(py::module_& m) {
+    m.def("loaded_bytes", &loaded_bytes, py::arg("file"), py::arg("weights"),
+          "Bytes that the weights of these names take once loaded. Raises what loading them would for a type or a "
+          "shape.");
+
     py::class_<BoundSequence>(m, "Sequence", "The KV cache of one sequence of tokens.")
         .def("__len__", &BoundSequence::length)
         .def_property_readonly("ids", &BoundSequence::ids, "The tokens held, a copy; none once closed.")

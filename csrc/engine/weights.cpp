@@ -29,15 +29,8 @@ size_t row_bytes(const gguf::TensorInfo& t) {
 
 int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLanes; }
 
-}  // namespace
-
-size_t loaded_bytes(uint32_t type, const std::vector<uint64_t>& dims) {
-    if (dims.size() == 1) return size_t(round_up(int64_t(dims[0]) * 4, 64));
-    return size_t(groups_of(int64_t(dims[1]))) * formats::group_bytes(type, size_t(dims[0]));
-}
-
-void Weights::plan(const gguf::File& file, const std::string& name) {
-    if (has(name)) return;
+// The tensor of that name; UnsupportedError if its type or shape has no kernels.
+const gguf::TensorInfo& loadable(const gguf::File& file, const std::string& name) {
     const gguf::TensorInfo& t = file.tensor(name);
     const formats::TypeInfo* type = formats::find_type(t.type);
     if (!type->supported)
@@ -45,6 +38,25 @@ void Weights::plan(const gguf::File& file, const std::string& name) {
     if (t.dims.size() > 2)
         throw UnsupportedError(describe(file, t) + ": " + std::to_string(t.dims.size()) +
                                " dimensions; only vectors and matrices are supported by this version");
+    return t;
+}
+
+size_t loaded_bytes(const gguf::TensorInfo& t) {
+    if (t.dims.size() == 1) return size_t(round_up(int64_t(t.dims[0]) * 4, 64));
+    return size_t(groups_of(int64_t(t.dims[1]))) * formats::group_bytes(t.type, size_t(t.dims[0]));
+}
+
+}  // namespace
+
+size_t loaded_bytes(const gguf::File& file, const std::vector<std::string>& names) {
+    size_t n = 0;
+    for (const std::string& name : names) n += loaded_bytes(loadable(file, name));
+    return n;
+}
+
+void Weights::plan(const gguf::File& file, const std::string& name) {
+    if (has(name)) return;
+    const gguf::TensorInfo& t = loadable(file, name);
     Place place{};
     place.info = &t;
     place.is_vector = t.dims.size() == 1;
@@ -53,7 +65,7 @@ void Weights::plan(const gguf::File& file, const std::string& name) {
     place.view.rows = place.is_vector ? 1 : int64_t(t.dims[1]);
     place.view.cols = int64_t(t.dims[0]);
     if (!place.is_vector) place.view.group_bytes = formats::group_bytes(t.type, size_t(t.dims[0]));
-    n_bytes_ += loaded_bytes(t.type, t.dims);
+    n_bytes_ += loaded_bytes(t);
     places_.emplace(name, place);
 }
 

@@ -42,7 +42,8 @@ class Weights {
     AlignedBytes storage_;
 };
 
-// What plan() would allocate, for the memory plan: bytes of one tensor once loaded.
-size_t loaded_bytes(uint32_t type, const std::vector<uint64_t>& dims);
+// What loading these tensors takes, for the memory plan. Rows are padded to groups of 16, so a matrix of one row takes
+// 16 times its bytes in the file. Throws what Weights() throws for a missing tensor, a type or a shape.
+size_t loaded_bytes(const gguf::File& file, const std::vector<std::string>& names);
 
 }  // namespace pyruntime
