@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pyruntime import Model, Session
 from pyruntime.errors import ContextError
+from pyruntime.session import NONE
 
 CONTEXT = 640
 N = tiny_gguf.N_VOCAB
@@ -91,6 +92,15 @@ def test_logits_of_nothing(model: Model) -> None:
 )
 def test_ids_of_any_kind(model: Model, given: list[int]) -> None:
     assert_equal(model.logits(given), model.logits(IDS[:9]))
+
+
+def test_ids_at_any_address(model: Model) -> None:
+    """NumPy lets int32 begin at any byte; the core reads whole words."""
+    ids = np.frombuffer(b"x" + IDS[:9].tobytes(), np.int32, offset=1)
+    assert not ids.flags.aligned
+    assert_equal(model.logits(ids), model.logits(IDS[:9]))
+    with model.session() as session, pytest.raises(ValueError, match="token ids must be aligned"):
+        model.engine.step([(session.sequence, ids, NONE)])
 
 
 def test_ids_from_an_iterator(model: Model) -> None:
