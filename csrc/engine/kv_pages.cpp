@@ -48,7 +48,7 @@ uint8_t* PagePool::acquire() {
                                    "; close or rewind a session, or load the model with a smaller context");
         grow(free_, storage_.size() + 1);  // so that release never allocates
         storage_.push_back(allocate(kHeader + page_bytes_, "a KV page"));
-        // Zeros: an unseen key counts with weight 0, which is 0 only if its value is finite.
+        // Zeros: scores are computed for all 64 keys of a page, and those of keys not seen then replaced.
         std::memset(storage_.back().get(), 0, kHeader + page_bytes_);
         free_.push_back(storage_.back().get() + kHeader);
     }

@@ -36,7 +36,7 @@ class PagePool {
     bool f16() const { return f16_; }
     const CacheLayout& layout(int cache) const { return layouts_[size_t(cache)]; }
 
-    uint8_t* acquire();           // one reference; contents finite but undefined
+    uint8_t* acquire();           // one reference; contents undefined
     void share(uint8_t* page);    // one more
     void release(uint8_t* page);  // one less; the last returns it to the pool
     bool shared(const uint8_t* page) const;

@@ -238,17 +238,13 @@ class KVStore : public RowWise {
         const CacheLayout& layout = o.context().pages.layout(cache);
         o.require(k_.width() == int64_t(spec.n_kv_heads) * spec.head_dim && v_.width() == k_.width(),
                   "width of k or v");
-        args_ = {nullptr,
-                 nullptr,
-                 spec.n_kv_heads,
-                 spec.head_dim,
-                 nullptr,
-                 0,
-                 layout.key_offset,
-                 layout.value_offset,
-                 layout.key_head_bytes,
-                 layout.value_head_bytes,
-                 o.context().pages.f16()};
+        args_.n_kv_heads = spec.n_kv_heads;
+        args_.head_dim = spec.head_dim;
+        args_.key_offset = layout.key_offset;
+        args_.value_offset = layout.value_offset;
+        args_.key_head_bytes = layout.key_head_bytes;
+        args_.value_head_bytes = layout.value_head_bytes;
+        args_.f16 = o.context().pages.f16();
     }
     void row(const StepState& s, int64_t r) const override {
         KVStoreArgs a = args_;

@@ -22,15 +22,15 @@ struct ChunkRange {
     int first, last;  // seen positions of the chunk, [first, last)
 };
 
+// The first position that a query at `position` sees.
+inline int64_t oldest_seen(const AttentionArgs& a, int64_t position) {
+    return a.window > 0 && position >= a.window ? position - a.window + 1 : 0;
+}
+
+inline int within_chunk(int64_t i) { return i < 0 ? 0 : i > kPageTokens ? kPageTokens : int(i); }
+
 inline ChunkRange seen(const AttentionArgs& a, int64_t position, int64_t chunk_start) {
-    const int64_t lowest = a.window > 0 && position - a.window + 1 > 0 ? position - a.window + 1 : 0;
-    const int64_t first = lowest - chunk_start, last = position + 1 - chunk_start;
-    return {first < 0             ? 0
-            : first > kPageTokens ? kPageTokens
-                                  : int(first),
-            last < 0             ? 0
-            : last > kPageTokens ? kPageTokens
-                                 : int(last)};
+    return {within_chunk(oldest_seen(a, position) - chunk_start), within_chunk(position + 1 - chunk_start)};
 }
 
 inline float exp_scalar(float x) {
@@ -97,7 +97,7 @@ template <class KV, int R>
 inline void attention_rows(const AttentionArgs& a, int64_t first_row) {
     static_assert(R <= 8, "attention_scratch_floats() has room for 8 rows");
     const int padded = int(round_up(a.head_dim, kLanes));
-    float* q = a.scratch;  // R contiguous rows, then O, o, e
+    float* q = a.scratch;  // R contiguous rows, then total (O), chunk (o) and e
     float* total = q + 8 * padded;
     float* chunk = total + 8 * padded;
     float* e = chunk + 8 * padded;
@@ -109,7 +109,7 @@ inline void attention_rows(const AttentionArgs& a, int64_t first_row) {
         const float* from = a.q + token * a.q_token_stride + head * a.head_dim;
         for (int i = 0; i < a.head_dim; i++) q[r * padded + i] = from[i];
         position[r] = a.first_position + token;
-        const int64_t oldest = a.window > 0 && position[r] - a.window + 1 > 0 ? position[r] - a.window + 1 : 0;
+        const int64_t oldest = oldest_seen(a, position[r]);
         lowest = oldest < lowest ? oldest : lowest;
         highest = position[r];
         started[r] = false;
