@@ -1,5 +1,7 @@
 #include "engine/kv_pages.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -21,7 +23,7 @@ void grow(std::vector<T>& v, size_t n) {
 }  // namespace
 
 PagePool::PagePool(const std::vector<CacheSpec>& caches, bool f16, size_t max_bytes)
-    : f16_(f16), max_bytes_(max_bytes) {
+    : owner_(long(getpid())), f16_(f16), max_bytes_(max_bytes) {
     const size_t element = f16 ? 2 : 4;
     for (const CacheSpec& c : caches) {
         CacheLayout layout;
@@ -64,6 +66,8 @@ void PagePool::share(uint8_t* page) {
 }
 
 void PagePool::release(uint8_t* page) {
+    // A forked child, whose garbage collector drops a session: a thread that it does not have may hold the mutex.
+    if (owner_ != long(getpid())) return;
     const std::lock_guard<std::mutex> lock(mutex_);
     if (--references(page) == 0) free_.push_back(page);
 }

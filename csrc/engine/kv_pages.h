@@ -47,6 +47,7 @@ class PagePool {
         return *reinterpret_cast<int64_t*>(const_cast<uint8_t*>(page) - kHeader);
     }
 
+    const long owner_;  // process id
     bool f16_;
     size_t page_bytes_ = 0, max_bytes_;
     std::vector<CacheLayout> layouts_;

@@ -1,9 +1,10 @@
 #include "engine/thread_pool.h"
 
+#include <unistd.h>
+
 #include <string>
 #include <system_error>
 
-#include <unistd.h>
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
