@@ -102,6 +102,20 @@ def test_interrupted_generate(model_file: Path, flags: list[str]) -> None:
         assert json.loads(out)["finish_reason"] == "interrupted"
 
 
+def test_ctrl_c_while_importing() -> None:
+    script = """
+import sys, pyruntime.__main__ as command
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pyruntime.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.exit(command.main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=TIMEOUT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_interrupted_chat_in_a_pipe(model_file: Path) -> None:
     with start("chat", str(model_file), stdin=subprocess.PIPE) as process:
         assert process.stdin is not None
