@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -16,7 +17,7 @@ from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, Unsuppor
 from pyruntime.generate import Generation, Job, Stream, run
 from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
-from pyruntime.system import available_memory, default_threads
+from pyruntime.system import MAX_THREADS, available_memory, default_threads
 
 if TYPE_CHECKING:
     from pyruntime.chat_template import ChatTemplate
@@ -42,9 +43,9 @@ class Model:
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> None:
         self.path = os.fspath(path)
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, not {threads}")
-        if context is not None and context < 1:
+        if threads is not None and not 1 <= operator.index(threads) <= MAX_THREADS:
+            raise ValueError(f"threads must be between 1 and {MAX_THREADS}, not {threads}")
+        if context is not None and operator.index(context) < 1:
             raise ValueError(f"context must be at least 1, not {context}")
         with _core.GGUF(self.path) as file:
             self.metadata: dict[str, Any] = file.metadata
@@ -301,7 +302,7 @@ class Model:
     def _job(
         self, session: Session, feed: Ids, sampling: Sampling, stream: int, max_tokens: int | None, stop: Sequence[str]
     ) -> Job:
-        if max_tokens is not None and max_tokens < 1:
+        if max_tokens is not None and operator.index(max_tokens) < 1:
             raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
         if isinstance(stop, str) or any(not s for s in stop):
             raise ValueError("stop must be a list of strings that are not empty")

@@ -63,7 +63,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         self._check("temperature", _real, lambda t: 0 <= t <= _FLOAT32_MAX, "a finite number >= 0")
-        self._check("top_k", _integer, lambda k: 0 <= k < 1 << 63, ">= 0 (0: off)")
+        self._check("top_k", _integer, lambda k: 0 <= k < 1 << 63, "between 0 (off) and 2**63 - 1")
         self._check("top_p", _real, lambda p: 0 < p <= 1, "above 0 and at most 1 (1: off)")
         self._check("min_p", _real, lambda p: 0 <= p <= 1, "between 0 and 1 (0: off)")
         self._check("repetition_penalty", _real, lambda r: _FLOAT32_TINY <= r <= _FLOAT32_MAX, "a finite number > 0")

@@ -21,6 +21,8 @@ NONE, LAST, ALL = 0, 1, 2  # positions of a piece whose logits a step returns
 
 def as_ids(ids: Iterable[int] | Ids) -> Ids:
     """Token ids as int32 (n,); TypeError for what is not whole numbers, ValueError for what does not fit."""
+    if isinstance(ids, bytes | bytearray):  # a text that was read from a file, not the numbers of its bytes
+        raise TypeError(f"token ids must be a flat list of whole numbers, not {type(ids).__name__}")
     given = ids if isinstance(ids, np.ndarray) else np.asarray(list(ids))
     if given.size == 0:
         return np.empty(0, np.int32)

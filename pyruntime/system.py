@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+MAX_THREADS = 1024  # that the core takes
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 

@@ -39,6 +39,26 @@ def refusal(path: Path, error: type[PyruntimeError], **options: Any) -> str:
     return said
 
 
+# The arguments
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"threads": 0}, ValueError, "threads must be between 1 and 1024, not 0"),
+        ({"threads": 1025}, ValueError, "threads must be between 1 and 1024, not 1025"),
+        ({"threads": "2"}, TypeError, "'str' object"),
+        ({"threads": 1.5}, TypeError, "'float' object"),
+        ({"context": 0}, ValueError, "context must be at least 1, not 0"),
+        ({"context": "many"}, TypeError, "'str' object"),
+        ({"context": 1.5}, TypeError, "'float' object"),
+    ],
+)
+def test_arguments_out_of_range(path: Path, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):  # before the file, which is not there, is opened
+        Model(path, **options)
+
+
 # The file
 
 

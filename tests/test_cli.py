@@ -28,6 +28,8 @@ from pyruntime.sampling import Sampling
         (["generate", "MODEL", "p", "--max-tokens", "0"], ["--max-tokens", "'0' is not a whole number of at least 1"]),
         (["generate", "MODEL", "p", "--context", "many"], ["--context", "'many'"]),
         (["generate", "MODEL", "p", "--threads", "9" * 40], ["--threads", "9999"]),
+        (["generate", "MODEL", "p", "--threads", "1025"], ["--threads", "'1025' is more than 1024"]),
+        (["generate", "MODEL", "p", "--top-k", "9" * 20], ["top_k", "2**63 - 1"]),
         (["generate", "MODEL", "p", "--top-k", "1.5"], ["--top-k", "1.5"]),
         (["generate", "MODEL", "p", "--top-p", "0"], ["top_p"]),
         (["generate", "MODEL", "p", "--min-p", "2"], ["min_p"]),

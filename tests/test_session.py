@@ -244,6 +244,7 @@ def test_many_sessions(model: Model) -> None:
         ([0.0], TypeError, "whole numbers, not float64"),
         (["a"], TypeError, "whole numbers"),
         ("text", TypeError, "whole numbers"),
+        (b"text", TypeError, "whole numbers, not bytes"),
         ([[1, 2]], TypeError, r"flat list.*shape \(1, 2\)"),
         ([True], TypeError, "whole numbers, not bool"),
         ([None], TypeError, "whole numbers"),

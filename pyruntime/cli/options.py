@@ -29,6 +29,16 @@ def count(text: str) -> int:
     return value
 
 
+def thread_count(text: str) -> int:
+    """An argparse type: as many threads as the core takes."""
+    from pyruntime.system import MAX_THREADS
+
+    value = count(text)
+    if value > MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MAX_THREADS}")
+    return value
+
+
 def utf8(text: str) -> str:
     """An argparse type: text, refused where the shell passed other bytes, which Python smuggles in as surrogates."""
     try:
@@ -49,7 +59,7 @@ def decoded(data: bytes, what: str) -> str:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--context", type=count, metavar="N", help="tokens of context (default: the model's)")
-    group.add_argument("--threads", type=count, metavar="N", help="threads (default: the physical cores)")
+    group.add_argument("--threads", type=thread_count, metavar="N", help="threads (default: the physical cores)")
     group.add_argument("--system", type=utf8, metavar="TEXT", help="the system message")
 
 
