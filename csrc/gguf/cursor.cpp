@@ -50,8 +50,8 @@ uint64_t Cursor::take_count(uint64_t min_bytes, const char* items) {
 
 void Cursor::check_fits(uint64_t count, uint64_t min_bytes, const char* items, uint64_t at) const {
     if (count <= left() / min_bytes) return;  // a division, as the product could wrap
-    const std::string whose =
-        end_ == file_.size() ? "file" : std::to_string(end_ >> 20) + " MiB that a header may take";
+    const std::string whose = end_ == file_.size() ? "file; it was cut short or is damaged: download it again"
+                                                   : std::to_string(end_ >> 20) + " MiB that a header may take";
     fail(at, std::to_string(count) + " " + items + " do not fit in the " + std::to_string(left()) +
                  " bytes left of the " + whose);
 }

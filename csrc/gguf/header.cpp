@@ -218,7 +218,7 @@ void place_tensors(const OsFile& file, Header& header, uint64_t table_end) {
         if (t.offset > room || t.n_bytes > room - t.offset) {
             throw refuse(std::to_string(t.n_bytes) + " bytes of data at offset " + std::to_string(t.offset) +
                          " do not fit in the " + std::to_string(room) +
-                         " bytes of the data section; the file may have been cut short");
+                         " bytes of the data section; the file may have been cut short: download it again");
         }
         t.offset += data;
     }
