@@ -104,7 +104,8 @@ Case = tuple[str, Made, str, str]
 
 
 def bad_header() -> Iterator[Case]:
-    yield "empty", Made(b"", 0), "magic", "in the 0 bytes left of the file; it was cut short or is damaged: download"
+    cut = "4 bytes do not fit in the 0 bytes left of the file; it was cut short or is damaged: download it again"
+    yield "empty", Made(b"", 0), "magic", cut
     yield "magic", gguf(magic=HERE + b"GG\x1bF"), "magic", r'not a GGUF file: it starts with "GG\x1bF", not "GGUF"'
     yield "lfs", Made(b"version https://git-lfs.github.com/spec/v1\n", 0), "magic", "a Git LFS pointer"
     yield "v0", gguf(version=HERE + u32(0)), "version", "GGUF version 0 is not supported, only 2 and 3"
