@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyruntime import _core, arch
-from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, UnsupportedError
+from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, TemplateError, UnsupportedError
 from pyruntime.generate import Generation, Job, Stream, run
 from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
@@ -52,7 +52,8 @@ class Model:
             blueprint = arch.blueprint(file)
             self.architecture = blueprint.architecture
             self.plan = blueprint.plan
-            self.context = context or min(blueprint.hparams.context_length, DEFAULT_CONTEXT)
+            self.trained_context = blueprint.hparams.context_length
+            self.context = context or min(self.trained_context, DEFAULT_CONTEXT)
             self._engine: _core.Engine | None = _core.Engine(
                 file,
                 self.plan.weight_names,
@@ -231,7 +232,10 @@ class Model:
         """As `chat`, piece by piece. Pass the same session each turn, and a turn computes only its new tokens."""
         if self.chat_template is None:
             raise UnsupportedError(f"{self.path}: a base model without a chat template; use generate or stream")
-        ids = self.chat_template.encode(self.tokenizer, messages)
+        try:
+            ids = self.chat_template.encode(self.tokenizer, messages)
+        except TemplateError as error:  # the file's own: without it, generate and stream still work
+            raise TemplateError(f"{self.path}: {error}") from None
         return self.stream(ids, session=session, max_tokens=max_tokens, stop=stop, sampling=sampling, **options)
 
     # Its end

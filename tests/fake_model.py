@@ -63,6 +63,7 @@ class Session:
 
 class Model:
     context = 512
+    trained_context = 1024
     isa = "fake"
 
     def __init__(self, path: Path, threads: int | None = None, context: int | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 import pyruntime.model
 from pyruntime import Model, _core
-from pyruntime.errors import GGUFError, MemoryLimitError, NumericsError, PyruntimeError, UnsupportedError
+from pyruntime.errors import GGUFError, MemoryLimitError, NumericsError, PyruntimeError, TemplateError, UnsupportedError
 
 D, FF, N = tiny_gguf.D_MODEL, tiny_gguf.D_FF, tiny_gguf.N_VOCAB
 BLOCK_BYTES = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}
@@ -399,3 +400,11 @@ def test_large_numbers_that_do_not_overflow_are_fine(path: Path) -> None:
         logits = model.logits(tiny_gguf.ids(20))
     assert np.isfinite(logits).all()
     assert np.abs(logits).max() > 1e30
+
+
+def test_a_template_that_fails_names_the_file(path: Path) -> None:
+    tiny_gguf.write(path, "F32", metadata={"tokenizer.chat_template": "{{ raise_exception('no tools here') }}"})
+    with Model(path, threads=1) as model:
+        with pytest.raises(TemplateError, match=rf"^{re.escape(str(path))}: chat template: no tools here"):
+            model.chat([{"role": "user", "content": "a"}])
+        assert model.generate("a", max_tokens=1).ids  # the model works all the same

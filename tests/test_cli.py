@@ -188,6 +188,12 @@ def test_answer_that_max_tokens_ends_is_no_surprise(cli: Cli) -> None:
     assert cli.generate("full", "--max-tokens", "1") == (0, "cut\n", "")
 
 
+def test_what_makes_answers_slow_or_bad_is_said(cli: Cli) -> None:
+    assert "900 threads wait for each other" in cli.generate("say a", "--threads", "900").err
+    assert "the model was trained on 1024 tokens" in cli.generate("say a", "--context", "1025").err
+    assert cli.generate("say a", "--threads", "1", "--context", "1024").err == ""
+
+
 # Errors
 
 

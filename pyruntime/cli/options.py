@@ -58,7 +58,9 @@ def decoded(data: bytes, what: str) -> str:
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
-    group.add_argument("--context", type=count, metavar="N", help="tokens of context (default: the model's)")
+    group.add_argument(
+        "--context", type=count, metavar="N", help="tokens of context (default: the model's, up to 8192)"
+    )
     group.add_argument("--threads", type=thread_count, metavar="N", help="threads (default: the physical cores)")
     group.add_argument("--system", type=utf8, metavar="TEXT", help="the system message")
 
@@ -94,8 +96,14 @@ def open_model(args: argparse.Namespace) -> Model:
         path = locate(args.model, report)
 
     from pyruntime.model import Model
+    from pyruntime.system import default_threads
 
-    return Model(path, threads=args.threads, context=args.context)
+    if args.threads is not None and args.threads > (cores := default_threads()):
+        say(f"pyruntime: {args.threads} threads wait for each other on {cores} cores: --threads {cores} is faster")
+    model = Model(path, threads=args.threads, context=args.context)
+    if model.context > model.trained_context:
+        say(f"pyruntime: the model was trained on {model.trained_context} tokens: past them its answers degrade")
+    return model
 
 
 def say_if_full(model: Model, result: Generation, max_tokens: int | None) -> None:
