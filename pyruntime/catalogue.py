@@ -89,4 +89,4 @@ def locate(model: str, report: "Report | None" = None) -> Path:
     if os.path.exists(model):
         return Path(model)  # a folder or a device: opening it says what is wrong with it
     names = ", ".join(entry.name for entry in entries())
-    raise GGUFError(f"{model}: no such file, and no model of the catalogue, which has {names}")
+    raise GGUFError(f"{model or repr(model)}: no such file, and no model of the catalogue, which has {names}")

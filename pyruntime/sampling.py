@@ -124,4 +124,6 @@ def choose(sampling: Sampling | None, options: SamplingOptions) -> Sampling:
     """The parameters of a call that takes both forms; TypeError for both at once, or an unknown keyword."""
     if sampling is not None and options:
         raise TypeError(f"sampling was given, and {', '.join(sorted(options))} besides: give one or the other")
+    if sampling is not None and not isinstance(sampling, Sampling):
+        raise TypeError(f"sampling must be a Sampling, not {type(sampling).__name__}")
     return sampling if sampling is not None else Sampling(**options)

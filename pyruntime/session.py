@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ class Session:
 
     def rewind(self, n: int) -> None:
         """Keeps the first n tokens and forgets the rest. ValueError if there are fewer."""
-        self._sequence.rewind(n)
+        self._sequence.rewind(operator.index(n))
 
     def close(self) -> None:
         """Gives the memory back. Idempotent; it holds no ids afterwards, and what computes raises ValueError."""

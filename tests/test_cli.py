@@ -242,3 +242,4 @@ def test_debug_shows_the_traceback(cli: Cli, name: str) -> None:
 def test_neither_a_file_nor_a_name(cli: Cli) -> None:
     for done in (cli("generate", "nope\x1b.gguf", "p"), cli("chat", "nope\x1b.gguf")):
         assert_one_line_error(done, 3, "nope\\x1b.gguf: no such file, and no model of the catalogue", DEFAULT)
+    assert_one_line_error(cli("generate", "", "p"), 3, "'': no such file")

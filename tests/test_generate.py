@@ -378,6 +378,7 @@ def test_a_model_without_a_template(tmp_path: Path) -> None:
         ("a", {"stop": ["x", ""]}, ValueError, "stop must be a list of strings that are not empty"),
         ("a", {"temperature": -1}, ValueError, "temperature"),
         ("a", {"temprature": 1}, TypeError, "temprature"),
+        ("a", {"sampling": 1}, TypeError, "sampling must be a Sampling, not int"),
         ("a", {"logit_bias": dict.fromkeys(range(tiny_gguf.N_VOCAB), float("-inf"))}, NumericsError, "no token is left to draw"),
         (["a", "b", [1] * CONTEXT], {}, ContextError, f"the prompt has {CONTEXT} tokens"),
     ],

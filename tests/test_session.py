@@ -132,6 +132,14 @@ def test_rewind_to_nothing_and_to_the_end(model: Model) -> None:
         assert_equal(session.append(IDS[:3]), model.logits(IDS[:3])[-1])
 
 
+def test_rewind_takes_whole_numbers(model: Model) -> None:
+    with model.session() as session:
+        session.append(IDS[:5])
+        with pytest.raises(TypeError, match="^'float' object cannot be interpreted as an integer$"):
+            session.rewind(1.5)  # type: ignore[arg-type]
+        assert len(session) == 5
+
+
 @pytest.mark.parametrize("n", [-1, 6, 1 << 40])
 def test_rewind_to_where_it_never_was(model: Model, n: int) -> None:
     with model.session() as session:

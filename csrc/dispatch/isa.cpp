@@ -54,13 +54,14 @@ std::string join(const std::vector<std::string>& names) {
 const KernelTable& choose_isa(const std::string& name) {
     const char* variable = std::getenv("PYRUNTIME_ISA");
     const std::string wanted = !name.empty() ? name : variable ? variable : "";
+    const std::string asked = name.empty() ? "PYRUNTIME_ISA" : "isa";
     for (const Isa& isa : compiled_isas()) {
         if (wanted.empty() ? !isa.supported() : wanted != isa.kernels->name) continue;
         if (isa.supported()) return *isa.kernels;
-        throw UnsupportedError("PYRUNTIME_ISA: this CPU or its OS lacks what " + wanted + " needs (" + isa.needs +
+        throw UnsupportedError(asked + ": this CPU or its OS lacks what " + wanted + " needs (" + isa.needs +
                                "); available here: " + join(available_isas()));
     }
-    throw UnsupportedError("PYRUNTIME_ISA: no instruction set named '" + wanted +
+    throw UnsupportedError(asked + ": no instruction set named '" + wanted +
                            "' in this build; available here: " + join(available_isas()));
 }
 
