@@ -135,7 +135,7 @@ def test_rewind_to_nothing_and_to_the_end(model: Model) -> None:
 def test_rewind_takes_whole_numbers(model: Model) -> None:
     with model.session() as session:
         session.append(IDS[:5])
-        with pytest.raises(TypeError, match="^'float' object cannot be interpreted as an integer$"):
+        with pytest.raises(TypeError, match=r"^'float' object cannot be interpreted as an integer$"):
             session.rewind(1.5)  # type: ignore[arg-type]
         assert len(session) == 5
 
