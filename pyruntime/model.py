@@ -27,6 +27,7 @@ Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 
 DEFAULT_CONTEXT = 8192  # positions, unless the model has fewer or the caller wants more
+MAX_CONTEXT = 1 << 20  # rope's argument reduction is exact up to there (docs/numerics.md)
 MAX_TOKENS = 512  # of a step: enough to keep the multipliers busy, few enough to answer Ctrl-C
 
 
@@ -261,16 +262,16 @@ class Model:
         context_bytes = -(-self.context // 64) * 64 * per_position
         weight_bytes = _core.loaded_bytes(file, self.plan.weight_names)
         available = available_memory()
-        if available is None:
-            return context_bytes * 64
-        left = available - weight_bytes
-        if context_bytes > left:
-            fits = max(0, left // per_position) // 64 * 64
+        left = available - weight_bytes if available is not None else context_bytes * 64
+        if available is not None and context_bytes > left:
+            fits = min(max(0, left // per_position) // 64 * 64, MAX_CONTEXT)
             raise MemoryLimitError(
                 f"{self.path}: weights need {weight_bytes / 1e6:.0f} MB and a context of {self.context} "
                 f"{context_bytes / 1e6:.0f} MB, but {available / 1e6:.0f} MB are available; "
                 + (f"the largest context that fits is {fits}" if fits else "the model does not fit")
             )
+        if self.context > MAX_CONTEXT:
+            raise ContextError(f"context must be at most {MAX_CONTEXT}, not {self.context}")
         return left
 
     def _prompt_ids(self, prompt: Prompt) -> Ids:

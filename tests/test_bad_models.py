@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 import pyruntime.model
 from pyruntime import Model, _core
-from pyruntime.errors import GGUFError, MemoryLimitError, NumericsError, PyruntimeError, TemplateError, UnsupportedError
+from pyruntime.errors import (
+    ContextError,
+    GGUFError,
+    MemoryLimitError,
+    NumericsError,
+    PyruntimeError,
+    TemplateError,
+    UnsupportedError,
+)
 
 D, FF, N = tiny_gguf.D_MODEL, tiny_gguf.D_FF, tiny_gguf.N_VOCAB
 BLOCK_BYTES = {"Q4_0": 18, "Q4_1": 20, "Q8_0": 34}
@@ -400,6 +408,16 @@ def test_large_numbers_that_do_not_overflow_are_fine(path: Path) -> None:
         logits = model.logits(tiny_gguf.ids(20))
     assert np.isfinite(logits).all()
     assert np.abs(logits).max() > 1e30
+
+
+def test_a_context_longer_than_there_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_gguf.write(path, "F32")
+    for memory in (None, 1 << 50):
+        monkeypatch.setattr(pyruntime.model, "available_memory", lambda memory=memory: memory)
+        with pytest.raises(ContextError, match=r"context must be at most 1048576, not 1048577"):
+            Model(path, threads=1, context=(1 << 20) + 1)
+        with Model(path, threads=1, context=1 << 20) as model:
+            assert model.context == 1 << 20
 
 
 def test_a_template_that_fails_names_the_file(path: Path) -> None:
