@@ -29,10 +29,10 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .errors import TemplateError
+from pyruntime.errors import TemplateError
 
 if TYPE_CHECKING:
-    from .tokenizer import Tokenizer
+    from pyruntime.tokenizer import Tokenizer
 
 # About one instruction or 70 bytes of text a unit: a thousand messages take 0.1 million, and a runaway loop 0.2 s.
 _FUEL = 2_000_000

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from .bpe import Tokenizer
-from .pretokenizers import RULES, PreTokenizer
-from .streaming import StreamDecoder
-from .vocabulary import PREFIX, Vocabulary, read_vocabulary
+from pyruntime.tokenizer.bpe import Tokenizer
+from pyruntime.tokenizer.pretokenizers import RULES, PreTokenizer
+from pyruntime.tokenizer.streaming import StreamDecoder
+from pyruntime.tokenizer.vocabulary import PREFIX, Vocabulary, read_vocabulary
 
 __all__ = ["StreamDecoder", "Tokenizer", "load_tokenizer"]
 

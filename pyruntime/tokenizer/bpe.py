@@ -6,10 +6,10 @@ import operator
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import UnsupportedError
-from .pretokenizers import PreTokenizer
-from .streaming import StreamDecoder
-from .vocabulary import TokenType, Vocabulary
+from pyruntime.errors import UnsupportedError
+from pyruntime.tokenizer.pretokenizers import PreTokenizer
+from pyruntime.tokenizer.streaming import StreamDecoder
+from pyruntime.tokenizer.vocabulary import TokenType, Vocabulary
 
 _CONTROL = frozenset((int(TokenType.CONTROL), int(TokenType.UNKNOWN)))
 

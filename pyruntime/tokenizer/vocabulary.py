@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from ..errors import GGUFError
+from pyruntime.errors import GGUFError
 
 PREFIX = "tokenizer.ggml."
 
