@@ -1,4 +1,4 @@
-// What instruction sets there are, and the formats' scalar functions, for tests and `pyruntime.isa()`.
+// What instruction sets there are, and the formats' scalar functions, for tests and `_core.isa()`.
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -24,14 +24,14 @@ namespace {
 
 using Bytes = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
 
-const formats::TypeInfo& supported_type(const std::string& name) {
-    for (uint32_t id = 0; id < 64; id++)
-        if (const formats::TypeInfo* t = formats::find_type(id); t && name == t->name && t->supported) return *t;
+formats::TypeInfo supported_type(const std::string& name) {
+    for (const formats::TypeInfo& t : formats::all_types())
+        if (t.supported && name == t.name) return t;
     throw UnsupportedError("type " + name + " is not supported by this version");
 }
 
 py::array_t<float> dequantize(const Bytes& data, const std::string& type) {
-    const formats::TypeInfo& t = supported_type(type);
+    const formats::TypeInfo t = supported_type(type);
     if (data.size() % t.n_bytes != 0) throw std::invalid_argument("data is not whole blocks");
     py::array_t<float> out(data.size() / t.n_bytes * t.n_block);
     const FpEnvironment environment;
@@ -41,7 +41,7 @@ py::array_t<float> dequantize(const Bytes& data, const std::string& type) {
 
 // Through the packed form and back: (rows, cols) float32.
 py::array_t<float> pack_unpack(const Bytes& data, const std::string& type, size_t rows, size_t cols) {
-    const formats::TypeInfo& t = supported_type(type);
+    const formats::TypeInfo t = supported_type(type);
     const size_t row_bytes = cols / t.n_block * t.n_bytes;
     if (cols % t.n_block != 0 || size_t(data.size()) != rows * row_bytes)
         throw std::invalid_argument("data does not fit the shape");
@@ -67,16 +67,15 @@ void register_kernels(py::module_& m) {
     m.def("isa", [] { return choose_isa().name; }, "The instruction set that a model loaded now would use.");
     m.def("supported_types", [] {
         std::vector<std::string> names;
-        for (uint32_t id = 0; id < 64; id++)
-            if (const formats::TypeInfo* t = formats::find_type(id); t && t->supported) names.push_back(t->name);
+        for (const formats::TypeInfo& t : formats::all_types())
+            if (t.supported) names.push_back(t.name);
         return names;
     });
     m.def(
         "type_sizes",
         [] {
             std::map<uint32_t, std::tuple<std::string, uint32_t, uint32_t>> sizes;
-            for (uint32_t id = 0; id < 64; id++)
-                if (const formats::TypeInfo* t = formats::find_type(id)) sizes[id] = {t->name, t->n_block, t->n_bytes};
+            for (const formats::TypeInfo& t : formats::all_types()) sizes[t.id] = {t.name, t.n_block, t.n_bytes};
             return sizes;
         },
         "id -> (name, elements of a block, bytes of a block)");

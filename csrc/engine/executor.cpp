@@ -51,11 +51,12 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
     // Phases are separated by barriers. Memory is reused only over a barrier: inside a phase the threads are not in
     // step.
     std::vector<int> phase_of_step;
-    std::vector<bool> barrier_after;
+    std::vector<bool> row_wise, barrier_after;
     int phase = 0;
     for (size_t i = 0; i < plan_.steps.size(); i++) {
         const StepSpec& step = plan_.steps[i];
-        const bool joined = i + 1 < plan_.steps.size() && is_row_wise(step.op) && is_row_wise(plan_.steps[i + 1].op) &&
+        row_wise.push_back(is_row_wise(step.op));
+        const bool joined = i + 1 < plan_.steps.size() && row_wise[i] && is_row_wise(plan_.steps[i + 1].op) &&
                             rows_of(plan_, step) == rows_of(plan_, plan_.steps[i + 1]);
         phase_of_step.push_back(phase);
         barrier_after.push_back(!joined);
@@ -68,7 +69,7 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
         buffers.emplace_back(plan_.values[v], arena_.get() + offsets_[v], max_tokens_, int(v) == plan_.logits);
     const BuildContext context{kernels_, weights, pages, buffers};
     for (size_t i = 0; i < plan_.steps.size(); i++) {
-        steps_.push_back({make_operation(plan_.steps[i], plan_, context), barrier_after[i]});
+        steps_.push_back({make_operation(plan_.steps[i], plan_, context), row_wise[i], barrier_after[i]});
         scratch_bytes_ = std::max(scratch_bytes_, steps_.back().operation->scratch_bytes());
     }
     scratch_bytes_ = size_t(round_up(int64_t(scratch_bytes_), 64));
@@ -79,15 +80,12 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
 // First fit: a value lives from the phase that writes it to the last one that reads it.
 void Executor::lay_out(const std::vector<int>& phase_of_step) {
     struct Life {
-        size_t value;
         int first = -1, last = -1;
         size_t offset = 0, bytes = 0;
     };
     std::vector<Life> lives(plan_.values.size());
-    for (size_t v = 0; v < lives.size(); v++) {
-        lives[v].value = v;
+    for (size_t v = 0; v < lives.size(); v++)
         if (int(v) != plan_.logits) lives[v].bytes = Buffer::bytes(plan_.values[v], max_tokens_);
-    }
     for (size_t i = 0; i < plan_.steps.size(); i++) {
         for (int id : plan_.steps[i].outputs) {
             Life& life = lives[size_t(id)];
@@ -153,7 +151,7 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread) {
         const int64_t n = op.items(s);
         if (s.cancelled.load(std::memory_order_relaxed)) {
             // nothing but the barriers is left to do
-        } else if (op.row_wise()) {
+        } else if (steps_[i].row_wise) {
             const int64_t first = n * thread / n_threads, last = n * (thread + 1) / n_threads;
             op.run(s, scratch, first, last);
             stats_[size_t(thread)].items += last - first;

@@ -26,7 +26,7 @@ class Executor {
   private:
     struct Step {
         std::unique_ptr<Operation> operation;
-        bool barrier_after;
+        bool row_wise, barrier_after;
     };
     struct alignas(64) ThreadStats {
         int64_t items = 0;

@@ -1,6 +1,7 @@
 // Operations whose items are not rows: threads take blocks of query rows, or groups of weights, from a counter.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "engine/operands.h"
 #include "formats/types.h"
@@ -108,6 +109,7 @@ class Linear : public Operation {
         const Buffer& x = o.input(0, kind);
         rows_ = x.rows();
         x_ = x;
+        if (residual) residual_ = o.input(1);
         for (size_t i = 0; i < n_outputs; i++) {
             Target t;
             t.y = o.output(i);
@@ -119,13 +121,11 @@ class Linear : public Operation {
                       "the kind of x does not fit the weight's type");
             o.require(!gated || quantized(t.args.up.type) == (kind == Kind::quantized), "gate and up differ in kind");
             t.args.y_stride = t.y.width();
-            if (residual) {
-                t.residual = o.input(1);
-                t.has_residual = true;
-                o.require(t.residual.width() == t.y.width() && t.residual.rows() == rows_, "the residual's shape");
-            }
+            if (residual_)
+                o.require(residual_->width() == t.y.width() && residual_->rows() == rows_, "the residual's shape");
             t.first = groups_;
-            groups_ += (t.y.width() + kLanes - 1) / kLanes;
+            t.groups = groups_of(t.y.width());
+            groups_ += t.groups;
             targets_.push_back(t);
         }
         float_input_ = kind == Kind::floats;
@@ -141,14 +141,13 @@ class Linear : public Operation {
     size_t scratch_bytes() const override { return float_input_ ? 0 : matmul_scratch_bytes(x_.width()); }
     void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
         for (const Target& t : targets_) {
-            const int64_t groups = (t.y.width() + kLanes - 1) / kLanes;
-            const int64_t from = std::max(first - t.first, int64_t(0)), to = std::min(last - t.first, groups);
+            const int64_t from = std::max(first - t.first, int64_t(0)), to = std::min(last - t.first, t.groups);
             if (from >= to) continue;
             MatmulArgs a = t.args;
             a.n_tokens = s.rows(rows_);
             if (float_input_) a.x = x_.floats(s);
             a.y = t.y.floats(s);
-            a.residual = t.has_residual ? t.residual.floats(s) : nullptr;
+            a.residual = residual_ ? residual_->floats(s) : nullptr;
             a.scratch = scratch;
             kernel_(a, from, to);
         }
@@ -160,14 +159,14 @@ class Linear : public Operation {
 
     struct Target {
         MatmulArgs args{};
-        Buffer y, residual;
-        bool has_residual = false;
-        int64_t first = 0;
+        Buffer y;
+        int64_t first = 0, groups = 0;  // of the step's items
     };
     decltype(KernelTable::matmul) kernel_;
     bool float_input_ = false;
     Rows rows_ = Rows::tokens;
     Buffer x_;
+    std::optional<Buffer> residual_;
     int64_t groups_ = 0;
     std::vector<Target> targets_;
 };

@@ -27,7 +27,6 @@ namespace {
 class RowWise : public Operation {
   public:
     explicit RowWise(Rows rows) : rows_(rows) {}
-    bool row_wise() const override { return true; }
     Rows rows() const override { return rows_; }
     void run(const StepState& s, uint8_t*, int64_t first, int64_t last) const override {
         for (int64_t r = first; r < last; r++) row(s, r);
@@ -45,7 +44,7 @@ class Embedding : public RowWise {
         y_ = o.output(0);
         table_ = o.context().weights.matrix(o.step().weights[0]);
         o.require(table_.cols == y_.width(), "the table's width differs from the output's");
-        // Ids are checked against the logits' width (Engine::check): each of them must have a row.
+        // Ids are checked against the logits' width (Engine::run): each of them must have a row.
         o.require(table_.rows >= o.plan().values[size_t(o.plan().logits)].width,
                   "the table has fewer rows than the logits");
     }

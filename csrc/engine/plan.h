@@ -93,9 +93,6 @@ struct BuildContext {
 class Operation {
   public:
     virtual ~Operation() = default;
-    // Row-wise operations take the rows of `rows` as items and touch only their own row of every operand, so two in a
-    // row need no barrier between them: each thread keeps its rows.
-    virtual bool row_wise() const { return false; }
     virtual Rows rows() const { return Rows::tokens; }
     virtual int64_t items(const StepState& s) const { return s.rows(rows()); }
     virtual int64_t grain(const StepState&, int /*n_threads*/) const { return 1; }
@@ -107,7 +104,9 @@ class Operation {
 
 // Throws Error("plan: ...") where the step does not fit its operands.
 std::unique_ptr<Operation> make_operation(const StepSpec& step, const PlanSpec& plan, const BuildContext& context);
-// Whether the named operation is row-wise; needed before the arena is laid out. Throws Error for an unknown name.
+// Whether the named operation is row-wise: it takes the rows of rows() as items and touches only its own row of every
+// operand, so two in a row need no barrier between them, each thread keeping its rows. Throws Error for an unknown
+// name.
 bool is_row_wise(const std::string& op);
 
 }  // namespace pyruntime

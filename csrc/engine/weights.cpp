@@ -27,8 +27,6 @@ size_t row_bytes(const gguf::TensorInfo& t) {
     return size_t(t.dims[0]) / type->n_block * type->n_bytes;
 }
 
-int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLanes; }
-
 // The tensor of that name; UnsupportedError if its type or shape has no kernels.
 const gguf::TensorInfo& loadable(const gguf::File& file, const std::string& name) {
     const gguf::TensorInfo& t = file.tensor(name);

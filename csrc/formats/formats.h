@@ -3,10 +3,14 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "formats/types.h"
 
 namespace pyruntime::formats {
+
+// All that find_type() knows, by id. (Not in types.h, which the kernels include: no standard library there.)
+std::vector<TypeInfo> all_types();
 
 // n elements (whole blocks) to float32. The type must be supported.
 void dequantize(uint32_t type, const uint8_t* src, size_t n, float* dst);

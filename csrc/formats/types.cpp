@@ -1,5 +1,9 @@
 #include "formats/types.h"
 
+#include <iterator>
+
+#include "formats/formats.h"
+
 namespace pyruntime::formats {
 
 namespace {
@@ -20,6 +24,8 @@ constexpr TypeInfo kTypes[] = {
 };
 
 }  // namespace
+
+std::vector<TypeInfo> all_types() { return {std::begin(kTypes), std::end(kTypes)}; }
 
 const TypeInfo* find_type(uint32_t id) {
     for (const TypeInfo& t : kTypes)

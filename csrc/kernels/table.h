@@ -81,6 +81,7 @@ struct KVStoreArgs {
 };
 
 static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static inline int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLanes; }
 
 struct KernelTable {
     const char* name;
