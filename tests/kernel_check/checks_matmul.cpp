@@ -93,7 +93,7 @@ Weights::Weights(uint32_t type_, int64_t rows_, int64_t cols_, Profile profile, 
       row_bytes(size_t(cols) / formats::find_type(type)->n_block * formats::find_type(type)->n_bytes),
       group_bytes(formats::group_bytes(type, size_t(cols))),
       raw(size_t(rows) * row_bytes),
-      packed(size_t(groups_of(rows)) * group_bytes) {
+      packed(size_t((rows + kLanes - 1) / kLanes) * group_bytes) {
     Random r(stream);
     const size_t n_bytes = formats::find_type(type)->n_bytes;
     is_quantized(type) ? fill_quantized(type, n_bytes, r, profile, raw) : fill_floats(type, n_bytes, r, profile, raw);
@@ -131,7 +131,7 @@ class Product {
 
     int64_t rows() const { return w_.rows; }
     int64_t stride() const { return stride_; }
-    int64_t groups() const { return groups_of(rows()); }
+    int64_t groups() const { return (rows() + kLanes - 1) / kLanes; }
     int64_t output_size(int64_t n) const { return (n - 1) * stride_ + rows(); }
     const float* residual() const { return residual_.data(); }
 
