@@ -49,7 +49,7 @@ class Job:
         self.finish_reason: FinishReason | None = None
         self._max_new = max_new
         self._end_ids = tokenizer.end_ids
-        self._decoder = tokenizer.stream_decoder()
+        self._decoder = tokenizer.stream_decoder(at_start=False)  # the prompt stands before
         self._n_texts = tokenizer.n_vocab
         self._stop = stop
         self._held = ""  # decoded, but it may be the beginning of a stop string

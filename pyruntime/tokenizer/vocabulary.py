@@ -34,22 +34,19 @@ class TokenType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Tokens, what they are, and the merges in order of rank. Ids are positions in `tokens`."""
+    """Tokens and what they are. Ids are positions in `tokens`."""
 
     kind: str
     tokens: list[str]
     types: list[int]
     ids: dict[str, int]
-    merges: list[tuple[str, str]]
+    merges: list[tuple[str, str]]  # in order of rank; of BPE, else empty
     bos_id: int | None
     eos_id: int | None
     add_bos: bool | None  # None: the metadata does not say
     add_eos: bool
     end_ids: frozenset[int]
-
-    @property
-    def byte_level(self) -> bool:
-        return self.kind == "gpt2"
+    strips: dict[int, tuple[bool, bool]]  # special tokens that swallow the white space to their left, to their right
 
 
 def read_vocabulary(metadata: Mapping[str, Any], path: str = "") -> Vocabulary:
@@ -57,20 +54,57 @@ def read_vocabulary(metadata: Mapping[str, Any], path: str = "") -> Vocabulary:
     return _Reader(metadata, path).vocabulary()
 
 
-class _Reader:
+class Fields:
+    """The keys under `tokenizer.ggml.`, each checked when it is asked for."""
+
     def __init__(self, metadata: Mapping[str, Any], path: str) -> None:
         self._metadata = metadata
-        self._where = f"{path}: " if path else ""
+        self.where = f"{path}: " if path else ""
 
+    def error(self, key: str, problem: str) -> GGUFError:
+        return GGUFError(f"{self.where}{PREFIX}{key} {problem}")
+
+    def get(self, key: str, kind: type) -> Any:
+        """The value, or None if there is none. Raises GGUFError if it is of another type."""
+        value = self._metadata.get(PREFIX + key)
+        if value is not None and not isinstance(value, kind):
+            raise self.error(key, f"is of type {type(value).__name__}, not {kind.__name__}")
+        return value
+
+    def array(self, key: str, kind: type, what: str, length: int | None = None) -> list[Any] | None:
+        """An array of plain numbers of one kind, `length` of them, or None if there is none."""
+        values = self._metadata.get(PREFIX + key)
+        if values is None:
+            return None
+        tolist = getattr(values, "tolist", None)  # a NumPy array, as the reader gives it
+        values = tolist() if tolist is not None else values
+        if not isinstance(values, list) or any(type(value) is not kind for value in values):
+            raise self.error(key, f"is not an array of {what}")
+        if length is not None and len(values) != length:
+            raise self.error(key, f"has {len(values)} entries for {length} tokens")
+        return list(values)
+
+    def strings(self, key: str) -> list[str]:
+        """A list of strings. Raises GGUFError if it is missing, or holds something else."""
+        values = self.get(key, list)
+        if values is None:
+            raise self.error(key, "is missing")
+        for i, value in enumerate(values):
+            if type(value) is not str:
+                raise self.error(f"{key}[{i}]", f"is of type {type(value).__name__}, not str")
+        return list(values)
+
+
+class _Reader(Fields):
     def vocabulary(self) -> Vocabulary:
-        kind = self._get("model", str)
+        kind = self.get("model", str)
         if kind is None:
-            raise self._error("model", "is missing")
+            raise self.error("model", "is missing")
         tokens = self._tokens()
         ids = {token: i for i, token in enumerate(tokens)}
         if len(ids) != len(tokens):
             token, i = next((t, i) for i, t in enumerate(tokens) if ids[t] != i)
-            raise self._error("tokens", f"holds {token[:80]!r} twice, as {i} and {ids[token]}")
+            raise self.error("tokens", f"holds {token[:80]!r} twice, as {i} and {ids[token]}")
         types = self._types(len(tokens))
         merges = self._merges(ids) if kind == "gpt2" else []
 
@@ -93,44 +127,22 @@ class _Reader:
             add_bos=self._flag("bos", special["bos"]),
             add_eos=bool(self._flag("eos", special["eos"])),
             end_ids=frozenset(ends),
+            strips={},
         )
 
-    def _error(self, key: str, problem: str) -> GGUFError:
-        return GGUFError(f"{self._where}{PREFIX}{key} {problem}")
-
-    def _get(self, key: str, kind: type) -> Any:
-        value = self._metadata.get(PREFIX + key)
-        if value is not None and not isinstance(value, kind):
-            raise self._error(key, f"is of type {type(value).__name__}, not {kind.__name__}")
-        return value
-
-    def _strings(self, key: str) -> list[str]:
-        values = self._get(key, list)
-        if not values and (values is None or key == "tokens"):
-            raise self._error(key, "is missing" if values is None else "is empty")
-        for i, value in enumerate(values):
-            if type(value) is not str:
-                raise self._error(f"{key}[{i}]", f"is of type {type(value).__name__}, not str")
-        return list(values)
-
     def _tokens(self) -> list[str]:
+        tokens = self.strings("tokens")
+        if not tokens:
+            raise self.error("tokens", "is empty")
         # Some vocabularies are padded with empty tokens; the names are llama.cpp's.
-        return [token or f"[EMPTY_{i}]" for i, token in enumerate(self._strings("tokens"))]
+        return [token or f"[EMPTY_{i}]" for i, token in enumerate(tokens)]
 
     def _types(self, n_tokens: int) -> list[int]:
-        values = self._metadata.get(PREFIX + "token_type")
-        if values is None:
-            return [int(TokenType.NORMAL)] * n_tokens
-        tolist = getattr(values, "tolist", None)  # a NumPy array, as the reader gives it
-        values = tolist() if tolist is not None else values
-        if not isinstance(values, list) or any(type(value) is not int for value in values):
-            raise self._error("token_type", "is not an array of integers")
-        if len(values) != n_tokens:
-            raise self._error("token_type", f"has {len(values)} entries for {n_tokens} tokens")
-        return list(values)
+        types = self.array("token_type", int, "integers", n_tokens)
+        return [int(TokenType.NORMAL)] * n_tokens if types is None else types
 
     def _merges(self, ids: dict[str, int]) -> list[tuple[str, str]]:
-        merges = self._strings("merges")
+        merges = self.strings("merges")
         pairs = []
         for i, merge in enumerate(merges):
             left, _, right = merge.partition(" ")
@@ -142,22 +154,22 @@ class _Reader:
 
     def _merge_error(self, i: int, merge: str, missing: list[str]) -> GGUFError:
         if "" in missing:
-            return self._error(f"merges[{i}]", f"is {merge[:80]!r}, not two tokens with a space between")
-        return self._error(f"merges[{i}]", f"names {missing[0][:80]!r}, which is not a token")
+            return self.error(f"merges[{i}]", f"is {merge[:80]!r}, not two tokens with a space between")
+        return self.error(f"merges[{i}]", f"names {missing[0][:80]!r}, which is not a token")
 
     def _id(self, name: str, n_tokens: int) -> int | None:
         key = f"{name}_token_id"
-        value: int | None = self._get(key, int)
+        value: int | None = self.get(key, int)
         if value is not None and (isinstance(value, bool) or not 0 <= value < n_tokens):
-            raise self._error(key, f"is {value}, outside the vocabulary of {n_tokens} tokens")
+            raise self.error(key, f"is {value}, outside the vocabulary of {n_tokens} tokens")
         return value
 
     def _flag(self, name: str, token_id: int | None) -> bool | None:
         key = f"add_{name}_token"
-        value: bool | None = self._get(key, bool)
+        value: bool | None = self.get(key, bool)
         if value and token_id is None:
             warnings.warn(
-                f"{self._where}{PREFIX}{key} is true, but there is no {PREFIX}{name}_token_id: none is added",
+                f"{self.where}{PREFIX}{key} is true, but there is no {PREFIX}{name}_token_id: none is added",
                 stacklevel=5,
             )
             return False
