@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyruntime.arch import register_architecture
     from pyruntime.chat_template import ChatTemplate
     from pyruntime.generate import Generation, Stream
     from pyruntime.model import Model
@@ -23,9 +24,20 @@ _HOME = {
     "Session": "session",
     "Stream": "generate",
     "Tokenizer": "tokenizer",
+    "register_architecture": "arch",
 }
 
-__all__ = ["ChatTemplate", "Generation", "Model", "Sampling", "Session", "Stream", "Tokenizer", "__version__"]
+__all__ = [
+    "ChatTemplate",
+    "Generation",
+    "Model",
+    "Sampling",
+    "Session",
+    "Stream",
+    "Tokenizer",
+    "__version__",
+    "register_architecture",
+]
 
 
 def __getattr__(name: str) -> Any:

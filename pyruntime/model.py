@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 
-DEFAULT_CONTEXT = 8192  # positions, unless the model has fewer or the caller wants more
 MAX_CONTEXT = 1 << 20  # rope's argument reduction is exact up to there (docs/numerics.md)
 MAX_TOKENS = 512  # of a step: enough to keep the multipliers busy, few enough to answer Ctrl-C
 
@@ -50,11 +49,11 @@ class Model:
             raise ValueError(f"context must be at least 1, not {context}")
         with _core.GGUF(self.path) as file:
             self.metadata: dict[str, Any] = file.metadata
-            blueprint = arch.blueprint(file)
+            blueprint = arch.blueprint(file, context)
             self.architecture = blueprint.architecture
             self.plan = blueprint.plan
             self.trained_context = blueprint.hparams.context_length
-            self.context = context or min(self.trained_context, DEFAULT_CONTEXT)
+            self.context = blueprint.context
             self._engine: _core.Engine | None = _core.Engine(
                 file,
                 self.plan.weight_names,
@@ -258,7 +257,7 @@ class Model:
     def _kv_budget(self, file: _core.GGUF) -> int:
         """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""
         # Keys and values of 2 bytes; values are padded to whole vectors of 16.
-        per_position = sum(2 * heads * (dim + -(-dim // 16) * 16) for heads, dim in self.plan.caches)
+        per_position = sum(2 * c.n_kv_heads * (c.head_dim + -(-c.value_dim // 16) * 16) for c in self.plan.caches)
         context_bytes = -(-self.context // 64) * 64 * per_position
         weight_bytes = _core.loaded_bytes(file, self.plan.weight_names)
         available = available_memory()

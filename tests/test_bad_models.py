@@ -233,7 +233,7 @@ def test_a_row_that_is_not_whole_blocks(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["blk.0.attn_q.bias", "blk.0.attn_q_norm.weight", "blk.2.attn_q.weight", "x\n\x1b[31m\u202e.weight"]
+    "name", ["blk.0.ffn_norm.bias", "blk.0.attn_q_norm.weight", "blk.2.attn_q.weight", "x\n\x1b[31m\u202e.weight"]
 )
 def test_a_tensor_that_would_be_left_out(path: Path, name: str) -> None:
     tiny_gguf.write(path, tensors={name: tiny_gguf.random_weight(name, (D,))})
@@ -272,14 +272,11 @@ METADATA: list[tuple[str, Any, str]] = [
     ("attention.layer_norm_rms_epsilon", 0.0, "not a positive number"),
     ("attention.layer_norm_rms_epsilon", -1e-5, "not a positive number"),
     ("attention.layer_norm_rms_epsilon", float("nan"), "not a positive number"),
-    ("rope.dimension_count", 0, "not a whole number"),
     ("rope.dimension_count", 23, ""),
     ("rope.dimension_count", 26, ""),
-    ("rope.freq_base", 0.0, "not a positive number"),
     ("rope.freq_base", 0.5, ""),
     ("rope.freq_base", float("inf"), "not a positive number"),
     ("rope.freq_base", 1e301, ""),
-    ("context_length", 0, "not a whole number"),
     ("context_length", "y" * 10_000, "not a whole number"),
 ]
 
@@ -293,9 +290,7 @@ def test_a_number_that_does_not_fit(path: Path, key: str, value: Any, message: s
         assert f"metadata llama.{key}: " in said
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("rope.scaling.type", "yarn"), ("rope.scaling.type", "z" * 10_000), ("expert_count", 8)]
-)
+@pytest.mark.parametrize(("key", "value"), [("rope.scaling.type", "dynamic"), ("rope.scaling.type", "z" * 10_000)])
 def test_a_feature_of_another_version(path: Path, key: str, value: Any) -> None:
     tiny_gguf.write(path, metadata={LLAMA + key: value})
     assert "not supported by this version" in refusal(path, UnsupportedError)

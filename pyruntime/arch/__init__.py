@@ -6,10 +6,11 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from pyruntime.arch.hparams import HParams
-from pyruntime.errors import GGUFError, UnsupportedError, shown, shown_name
+from pyruntime.errors import ContextError, GGUFError, UnsupportedError, shown, shown_name
 from pyruntime.plan import Plan, PlanBuilder, Weights
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 Build = Callable[[PlanBuilder, HParams, Weights], Plan]
 
-_HELPERS = {"blocks", "hparams"}  # modules of this folder that are not a family
+_HELPERS = {"blocks", "hparams", "rope"}  # modules of this folder that are not a family
+ENTRY_POINTS = "pyruntime.architectures"  # group of entry points: name = "module:build"
+
+_registered: dict[str, Build] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,39 +31,70 @@ class Blueprint:
     architecture: str
     hparams: HParams
     plan: Plan
+    context: int  # positions
 
 
 def names() -> list[str]:
-    """The architectures there are, sorted."""
+    """The architectures of this package, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
 
 
+def register_architecture(name: str, build: Build) -> None:
+    """Makes `build(b, hp, w)` the family of files whose `general.architecture` is `name`, for this process.
+
+    docs/adding-a-model.md has an example. It comes before a family of the package with the same name. Packages announce
+    theirs as an entry point `name = "module:build"` of the group `pyruntime.architectures` instead.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"an architecture's name must be a string that is not empty, not {name!r}")
+    if not callable(build):
+        raise TypeError(f"build must be a function of (builder, hparams, weights), not {type(build).__name__}")
+    _registered[name] = build
+
+
 def find(name: str, path: str) -> Build:
-    """The build function of an architecture; UnsupportedError if there is none."""
+    """The build function of an architecture: registered, of this package, or an entry point's; UnsupportedError if there is
+    none."""
+    if name in _registered:
+        return _registered[name]
     module = name.replace("-", "_")
-    if module not in names():
-        raise UnsupportedError(
-            f"{path}: architecture {shown(name)} (general.architecture) is not supported by this version; "
-            f"supported: {', '.join(names())}"
-        )
-    build: Build = importlib.import_module(f"{__name__}.{module}").build
-    return build
+    if module in names():
+        build: Build = importlib.import_module(f"{__name__}.{module}").build
+        return build
+    for entry in metadata.entry_points(group=ENTRY_POINTS, name=name):
+        register_architecture(name, entry.load())
+        return _registered[name]
+    raise UnsupportedError(
+        f"{path}: architecture {shown(name)} (general.architecture) is not supported by this version; "
+        f"supported: {', '.join(names())}"
+    )
 
 
-def blueprint(file: _core.GGUF) -> Blueprint:
-    """The plan of a file. GGUFError for metadata or shapes that do not fit, UnsupportedError for a family or a feature that
-    this version does not compute, and for a tensor that the plan leaves out: without a bias or a norm a model talks, wrongly.
+def blueprint(file: _core.GGUF, context: int | None = None) -> Blueprint:
+    """The plan of a file, loaded for `context` positions (None: what the model can, at most 8,192).
+
+    GGUFError for metadata or shapes that do not fit, UnsupportedError for a family or a feature that this version does not
+    compute, and for a tensor that the plan leaves out: without a bias or a norm a model talks, wrongly.
     """
     architecture = file.metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise GGUFError(f"{file.path}: metadata general.architecture: missing or not a string")
     build = find(architecture, file.path)  # first: what else is there depends on it
-    hparams = HParams(file.metadata, architecture, file.path)
+    hparams = HParams(file.metadata, architecture, file.path, context)
     plan = build(PlanBuilder(file.path), hparams, Weights.of(file))
-    unused = {t.name for t in file.tensors} - set(plan.weight_names)
+    unused = {t.name for t in file.tensors} - set(plan.weight_names) - plan.unused
     if unused:
         more = f" (and {len(unused) - 1} more)" if len(unused) > 1 else ""
         raise UnsupportedError(
             f"{file.path}: tensor {shown_name(min(unused))} is not used by architecture {architecture} in this version{more}"
         )
-    return Blueprint(architecture, hparams, plan)
+    return Blueprint(architecture, hparams, plan, _context(plan, hparams, context))
+
+
+def _context(plan: Plan, hparams: HParams, wanted: int | None) -> int:
+    limit = plan.max_context
+    if limit is None or hparams.context <= limit:
+        return hparams.context
+    if wanted is None:
+        return limit
+    raise ContextError(f"{hparams.path}: a context of {wanted}, but the model has embeddings for {limit} positions")

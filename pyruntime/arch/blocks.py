@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from pyruntime.arch.hparams import HParams
-from pyruntime.plan import PlanBuilder, Value, Weights
+from pyruntime.plan import PlanBuilder, Routing, Value, Weights
+from pyruntime.plan.operations.rows import Activation
 
 
-def gated_ffn(b: PlanBuilder, layer: Weights, h: Value, residual: Value) -> Value:
-    """`residual + (silu(h gate) * (h up)) down`."""
-    return b.linear(b.gated_ffn(h, layer["ffn_gate"], layer["ffn_up"]), layer["ffn_down"], residual)
+def qkv(b: PlanBuilder, hp: HParams, layer: Weights, h: Value) -> tuple[Value, Value, Value]:
+    """Queries (n_heads * head_dim), keys (n_kv_heads * head_dim) and values (n_kv_heads * value_dim), of three tensors or of a
+    fused one, with biases where the file has them."""
+    widths = hp.n_heads * hp.head_dim, hp.n_kv_heads * hp.head_dim, hp.n_kv_heads * hp.value_dim
+    fused = layer.optional("attn_qkv")
+    if fused is not None:
+        x = b.linear(h, fused, layer.bias("attn_qkv"))
+        q, k, v = (b.slice(x, sum(widths[:i]), width) for i, width in enumerate(widths))
+    else:
+        names = ("attn_q", "attn_k", "attn_v")
+        for name, rows in zip(names, widths, strict=True):
+            if layer[name].shape != (rows, h.width):
+                hp.fail_shape(layer[name], (rows, h.width))
+        q, k, v = b.linear_many(h, [layer[n] for n in names], [layer.bias(n) for n in names])
+    return q, k, v
+
+
+def gated_ffn(
+    b: PlanBuilder, layer: Weights, h: Value, residual: Value | None, activation: Activation = "silu"
+) -> Value:
+    """`residual + (activation(h gate) * (h up)) down`."""
+    hidden = b.gated_ffn(h, layer["ffn_gate"], layer["ffn_up"], activation)
+    return b.linear(hidden, layer["ffn_down"], residual=residual)
+
+
+def experts(b: PlanBuilder, layer: Weights, h: Value, routing: Routing, activation: Activation = "silu") -> Value:
+    """The weighted sum of the chosen experts' gated feed-forwards; no residual."""
+    routes = b.route(b.linear(h, layer["ffn_gate_inp"]), routing)
+    hidden = b.experts_gated(h, routes, layer["ffn_gate_exps"], layer["ffn_up_exps"], activation)
+    return b.combine(b.experts_linear(hidden, routes, layer["ffn_down_exps"]), routes)
 
 
 def logits(b: PlanBuilder, hp: HParams, w: Weights, x: Value, eps: float) -> Value:
     """The final norm and the head, for the positions that want logits. Without an `output` the embedding's table is the head."""
-    h = b.rms_norm(b.outputs(x), w["output_norm"], eps)
-    return b.linear(h, w["output"] if "output" in w else w["token_embd"])
+    return head(b, w, b.rms_norm(b.outputs(x), w["output_norm"], eps))
+
+
+def head(b: PlanBuilder, w: Weights, h: Value) -> Value:
+    """Logits of normed rows."""
+    return b.linear(h, w["output"] if "output" in w else w["token_embd"], w.bias("output"))

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from pyruntime.errors import GGUFError, shown
+from pyruntime.plan import Weight
 
+DEFAULT_CONTEXT = 8192  # positions, unless the model has fewer or the caller wants more
 _LARGEST = 1 << 20  # of a size; no model comes near, and products of three stay far below 2^63
 
 
 class HParams:
     """Metadata of one architecture by its short keys: `hp.integer("block_count")` is `llama.block_count` in a llama file."""
 
-    def __init__(self, metadata: Mapping[str, Any], architecture: str, path: str) -> None:
+    def __init__(self, metadata: Mapping[str, Any], architecture: str, path: str, context: int | None = None) -> None:
         self.path = path
         self._metadata = metadata
         self._architecture = architecture
@@ -28,25 +30,32 @@ class HParams:
         if "attention.key_length" not in self and self.d_model % self.n_heads:
             self.fail("attention.head_count", f"{self.n_heads} heads do not divide embedding_length {self.d_model}")
         self.head_dim = self.integer("attention.key_length", self.d_model // self.n_heads)
-        if (value_dim := self.integer("attention.value_length", self.head_dim)) != self.head_dim:
-            self.fail("attention.value_length", f"{value_dim} differs from the {self.head_dim} of keys")
+        self.value_dim = self.integer("attention.value_length", self.head_dim)
+        self.context = context or min(self.context_length, DEFAULT_CONTEXT)  # positions that the model is loaded for
 
     def __contains__(self, key: str) -> bool:
-        return self._full(key) in self._metadata
+        """Whether the file says it. Many writers leave a number of 0 where they mean that it does not."""
+        value = self._metadata.get(self._full(key))
+        return value is not None and not _is_zero(value)
 
     def integer(self, key: str, default: int | None = None, smallest: int = 1, largest: int = _LARGEST) -> int:
-        """A whole number of `smallest` to `largest`; GGUFError if it is missing without a default, or anything else."""
+        """A whole number of `smallest` to `largest`; GGUFError if it is missing without a default, or anything else. With a
+        default, 0 counts as missing."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
             self.fail(key, f"is {shown(value)}, not a whole number of {smallest} to {largest}")
         return int(value)
 
     def count(self, key: str) -> int:
-        """A whole number from 0; absent counts as 0, which is what many writers leave for "none"."""
-        return self.integer(key, smallest=0) if key in self else 0
+        """A whole number from 0; absent is 0."""
+        return self.integer(key) if key in self else 0
+
+    def number_or_zero(self, key: str) -> float:
+        """A positive finite number, or 0 where it is not set."""
+        return self.number(key) if key in self else 0.0
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A positive finite number."""
+        """A positive finite number; with a default, 0 counts as missing."""
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
             self.fail(key, f"is {shown(value)}, not a positive number")
@@ -61,11 +70,24 @@ class HParams:
     def fail(self, key: str, what: str) -> NoReturn:
         raise GGUFError(f"{self.path}: metadata {self._full(key)}: {what}")
 
-    def _get(self, key: str, default: Any) -> Any:
+    def flag(self, key: str, default: bool) -> bool:
         value = self._metadata.get(self._full(key), default)
-        if value is None:
+        if not isinstance(value, bool):
+            self.fail(key, f"is {shown(value)}, not a boolean")
+        return bool(value)
+
+    def fail_shape(self, weight: Weight, needed: tuple[int, ...]) -> NoReturn:
+        raise GGUFError(f"{self.path}: tensor {weight.name}: shape {weight.shape} where {needed} is needed")
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self._metadata.get(self._full(key))
+        if value is None and default is None:
             self.fail(key, "is missing")
-        return value
+        return default if value is None or (default is not None and _is_zero(value)) else value
 
     def _full(self, key: str) -> str:
         return f"{self._architecture}.{key}"
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0

@@ -17,7 +17,7 @@ FLOAT_TYPES = frozenset({"F32", "F16", "BF16"})
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A tensor: `shape` is (n,) for a vector, (rows, cols) for a matrix that maps cols to rows."""
+    """A tensor: `shape` is (n,) for a vector, (rows, cols) for a matrix that maps cols to rows, (n, rows, cols) for n of them."""
 
     name: str
     type: str
@@ -51,6 +51,14 @@ class Weights:
                 f"{self._path}: tensor {full} is missing; the file is incomplete or of another architecture"
             )
         return self._tensors[full]
+
+    def optional(self, name: str) -> Weight | None:
+        """The tensor, or None where the file has none."""
+        return self._tensors.get(self._full(name))
+
+    def bias(self, name: str) -> Weight | None:
+        """`bias("attn_q")` is `attn_q.bias`, or None where the file has none."""
+        return self._tensors.get(f"{self._prefix}{name}.bias")
 
     def block(self, index: int) -> Weights:
         """The tensors of layer `index`."""

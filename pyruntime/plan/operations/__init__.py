@@ -1,0 +1,1 @@
+"""The operations as builder methods, by kind; `PlanBuilder` is all of them together."""
