@@ -33,15 +33,16 @@ const gguf::TensorInfo& loadable(const gguf::File& file, const std::string& name
     const formats::TypeInfo* type = formats::find_type(t.type);
     if (!type->supported)
         throw UnsupportedError(describe(file, t) + ": type " + type->name + " is not supported by this version");
-    if (t.dims.size() > 2)
+    if (t.dims.size() > 3)
         throw UnsupportedError(describe(file, t) + ": " + std::to_string(t.dims.size()) +
-                               " dimensions; only vectors and matrices are supported by this version");
+                               " dimensions; at most three are supported by this version");
     return t;
 }
 
 size_t loaded_bytes(const gguf::TensorInfo& t) {
     if (t.dims.size() == 1) return size_t(round_up(int64_t(t.dims[0]) * 4, 64));
-    return size_t(groups_of(int64_t(t.dims[1]))) * formats::group_bytes(t.type, size_t(t.dims[0]));
+    const size_t matrices = t.dims.size() > 2 ? size_t(t.dims[2]) : 1;
+    return matrices * size_t(groups_of(int64_t(t.dims[1]))) * formats::group_bytes(t.type, size_t(t.dims[0]));
 }
 
 }  // namespace
@@ -57,12 +58,13 @@ void Weights::plan(const gguf::File& file, const std::string& name) {
     const gguf::TensorInfo& t = loadable(file, name);
     Place place{};
     place.info = &t;
-    place.is_vector = t.dims.size() == 1;
+    place.n_dims = int(t.dims.size());
+    place.count = place.n_dims > 2 ? int64_t(t.dims[2]) : 1;
     place.offset = n_bytes_;
-    place.view.type = place.is_vector ? uint32_t(formats::F32) : t.type;
-    place.view.rows = place.is_vector ? 1 : int64_t(t.dims[1]);
+    place.view.type = place.is_vector() ? uint32_t(formats::F32) : t.type;
+    place.view.rows = place.is_vector() ? 1 : int64_t(t.dims[1]);
     place.view.cols = int64_t(t.dims[0]);
-    if (!place.is_vector) place.view.group_bytes = formats::group_bytes(t.type, size_t(t.dims[0]));
+    if (!place.is_vector()) place.view.group_bytes = formats::group_bytes(t.type, size_t(t.dims[0]));
     n_bytes_ += loaded_bytes(t);
     places_.emplace(name, place);
 }
@@ -71,7 +73,7 @@ void Weights::read_chunk(const gguf::File& file, const Place& place, int64_t fir
                          std::vector<uint8_t>& buffer) {
     const gguf::TensorInfo& t = *place.info;
     uint8_t* to = storage_.get() + place.offset;
-    if (place.is_vector) {
+    if (place.is_vector()) {
         buffer.resize(size_t(t.n_bytes));
         file.read(t, 0, buffer.data(), buffer.size());
         auto* values = reinterpret_cast<float*>(to);
@@ -82,15 +84,15 @@ void Weights::read_chunk(const gguf::File& file, const Place& place, int64_t fir
         return;
     }
     const size_t row = row_bytes(t);
-    const int64_t first_row = first_group * kLanes, last_row = std::min(last_group * kLanes, place.view.rows);
+    const int64_t first_row = place.first_row(first_group);
+    const int64_t last_row = place.first_row(last_group - 1) + place.rows_of(last_group - 1);
     buffer.resize(size_t(last_row - first_row) * row);
     file.read(t, uint64_t(first_row) * row, buffer.data(), buffer.size());
     for (int64_t g = first_group; g < last_group; g++) {
-        const int64_t at = g * kLanes;
-        const int n = int(std::min<int64_t>(kLanes, place.view.rows - at));
+        const int64_t at = place.first_row(g);
         const formats::BadValue bad =
-            formats::pack_group(t.type, buffer.data() + size_t(at - first_row) * row, n, size_t(place.view.cols),
-                                to + size_t(g) * place.view.group_bytes);
+            formats::pack_group(t.type, buffer.data() + size_t(at - first_row) * row, int(place.rows_of(g)),
+                                size_t(place.view.cols), to + size_t(g) * place.view.group_bytes);
         if (bad.row >= 0) {
             const formats::TypeInfo* type = formats::find_type(t.type);
             throw GGUFError(describe(file, t) + ": row " + std::to_string(at + bad.row) + ", block " +
@@ -111,8 +113,8 @@ Weights::Weights(const gguf::File& file, const std::vector<std::string>& names, 
     std::vector<Chunk> chunks;
     for (const std::string& name : names) {
         const Place& p = places_.at(name);
-        const int64_t groups = p.is_vector ? 1 : groups_of(p.view.rows);
-        const size_t group = p.is_vector ? 1 : row_bytes(*p.info) * kLanes;
+        const int64_t groups = p.groups();
+        const size_t group = p.is_vector() ? 1 : row_bytes(*p.info) * kLanes;
         const int64_t step = std::max<int64_t>(1, int64_t(kChunkBytes / std::max<size_t>(1, group)));
         for (int64_t g = 0; g < groups; g += step) chunks.push_back({&p, g, std::min(groups, g + step)});
     }
@@ -154,13 +156,19 @@ const Weights::Place& Weights::at(const std::string& name) const {
 
 PackedView Weights::matrix(const std::string& name) const {
     const Place& p = at(name);
-    if (p.is_vector) throw Error("plan: weight " + name + " is a vector, a matrix is needed");
+    if (p.n_dims != 2) throw Error("plan: weight " + name + " is not a matrix");
     return p.view;
+}
+
+StackView Weights::stack(const std::string& name) const {
+    const Place& p = at(name);
+    if (p.n_dims != 3) throw Error("plan: weight " + name + " is not a stack of matrices");
+    return {p.view, p.count};
 }
 
 const float* Weights::vector(const std::string& name, int64_t n) const {
     const Place& p = at(name);
-    if (!p.is_vector || p.view.cols != n)
+    if (!p.is_vector() || p.view.cols != n)
         throw Error("plan: weight " + name + " is not a vector of " + std::to_string(n));
     return reinterpret_cast<const float*>(p.view.data);
 }

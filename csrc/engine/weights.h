@@ -13,23 +13,47 @@
 
 namespace pyruntime {
 
+// A tensor of three dimensions: `count` matrices of one shape, each packed in groups of its own.
+struct StackView {
+    PackedView first;
+    int64_t count;
+    PackedView matrix(int64_t i) const {
+        PackedView view = first;
+        view.data += size_t(i) * size_t(groups_of(first.rows)) * first.group_bytes;
+        return view;
+    }
+};
+
 class Weights {
   public:
-    // Loads the named tensors: those of one dimension as vectors, of two as matrices. GGUFError for one that is
-    // missing or holds a value that is not finite; UnsupportedError for a type without kernels, or more dimensions;
-    // Interrupted.
+    // Loads the named tensors: those of one dimension as vectors, of two as matrices, of three as stacks of matrices.
+    // GGUFError for one that is missing or holds a value that is not finite; UnsupportedError for a type without
+    // kernels, or more dimensions; Interrupted.
     Weights(const gguf::File& file, const std::vector<std::string>& names, ThreadPool& threads, const Poll& poll);
 
     size_t n_bytes() const { return n_bytes_; }
     bool has(const std::string& name) const { return places_.count(name) != 0; }
-    PackedView matrix(const std::string& name) const;               // Error if it is a vector
+    PackedView matrix(const std::string& name) const;               // Error if it is not a matrix
+    StackView stack(const std::string& name) const;                 // Error if it is not a stack
     const float* vector(const std::string& name, int64_t n) const;  // Error if it is not a vector of n
 
   private:
     struct Place {
         const gguf::TensorInfo* info;
         PackedView view;  // data relative to storage_ until loaded; a vector is one row of F32
-        bool is_vector;
+        int n_dims;       // 1: a vector, 2: a matrix, 3: a stack
+        int64_t count;    // matrices
+        bool is_vector() const { return n_dims == 1; }
+        int64_t groups() const { return is_vector() ? 1 : count * groups_of(view.rows); }
+        // The first row, and the number of rows, of a group in the file, which has the matrices one after the other.
+        int64_t first_row(int64_t group) const {
+            const int64_t of_matrix = groups_of(view.rows);
+            return group / of_matrix * view.rows + group % of_matrix * kLanes;
+        }
+        int64_t rows_of(int64_t group) const {
+            const int64_t left = view.rows - group % groups_of(view.rows) * kLanes;
+            return left < kLanes ? left : kLanes;
+        }
         size_t offset;
     };
     void plan(const gguf::File& file, const std::string& name);
