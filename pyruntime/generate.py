@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pyruntime.reasoning import Splitter, mark_tokens, overlap
 from pyruntime.sampling import Sampling
 from pyruntime.session import Ids, Session
 
@@ -22,7 +23,8 @@ FinishReason = Literal["stop", "length", "interrupted"]
 @dataclass(slots=True)
 class Generation:
     """What came out. `ids` are the generated tokens, without the end token; `finish_reason` is "stop" (an end token or a stop
-    string), "length" (max_tokens or the context) or "interrupted". `timings` are seconds and token counts."""
+    string), "length" (max_tokens or the context) or "interrupted". `timings` are seconds and token counts. `reasoning` is what
+    a model thought before it answered in a chat, without its marks; `text` is without it, and `ids` are all of it."""
 
     text: str
     ids: list[int]
@@ -30,6 +32,7 @@ class Generation:
     prompt_tokens: int
     seed: int
     timings: dict[str, float] = field(default_factory=dict)
+    reasoning: str = ""
 
 
 class Job:
@@ -37,7 +40,7 @@ class Job:
 
     def __init__(
         self, tokenizer: Tokenizer, session: Session, feed: Ids, sampling: Sampling, stream: int,
-        n_vocab: int, max_new: int, stop: Sequence[str],
+        n_vocab: int, max_new: int, stop: Sequence[str], splitter: Splitter | None = None,
     ) -> None:  # fmt: skip
         self.session = session
         self.prompt_tokens = len(session) + len(feed)
@@ -46,12 +49,15 @@ class Job:
         self.sampler.accept_all(session.ids)
         self.ids: list[int] = []
         self.text = ""
+        self.reasoning = ""
         self.finish_reason: FinishReason | None = None
         self._max_new = max_new
         self._end_ids = tokenizer.end_ids
         self._decoder = tokenizer.stream_decoder(at_start=False)  # the prompt stands before
         self._n_texts = tokenizer.n_vocab
         self._stop = stop
+        self._splitter = splitter
+        self._marks = mark_tokens(tokenizer) if splitter else {}
         self._held = ""  # decoded, but it may be the beginning of a stop string
         self._started = time.perf_counter()
         self._cached = len(session)
@@ -62,12 +68,12 @@ class Job:
         """Takes a drawn token; returns the text that is certain now."""
         if self._prefill_ended is None:
             self._prefill_ended = time.perf_counter()
-        if token in self._end_ids:
+        if token in self._end_ids and not (self._splitter and self._splitter.closes(self._marks.get(token, ""))):
             return self._end("stop")
         self.ids.append(token)
         self.feed = np.array([token], np.int32)
         # Rows that pad the vocabulary beyond the tokenizer's have no text; a model should not draw them, and may.
-        text, stopped = self._until_stop(self._decoder.push(token) if token < self._n_texts else "")
+        text, stopped = self._until_stop(self._split(token, self._decoder.push(token) if token < self._n_texts else ""))
         self.text += text
         if stopped:
             self.finish_reason = "stop"
@@ -92,17 +98,31 @@ class Job:
             "generate_seconds": ended - prefilled,
         }
         return Generation(
-            self.text, self.ids, self.finish_reason or "interrupted", self.prompt_tokens, self.sampler.seed, timings
-        )
+            self.text, self.ids, self.finish_reason or "interrupted", self.prompt_tokens, self.sampler.seed, timings,
+            self.reasoning,
+        )  # fmt: skip
 
     def _end(self, reason: FinishReason) -> str:
         self.finish_reason = reason
         self._ended = time.perf_counter()
-        text, stopped = self._until_stop(self._decoder.finish())
+        text, stopped = self._until_stop(self._split(None, self._decoder.finish()))
         if not stopped:
             text += self._held
         self._held = ""
         self.text += text
+        return text
+
+    def _split(self, token: int | None, piece: str) -> str:
+        """The part of a piece that is text; the rest is added to `reasoning`. None: it is the last piece."""
+        if self._splitter is None:
+            return piece
+        if token is not None and not self._splitter.answering:
+            piece += self._marks.get(token, "")
+        reasoning, text = self._splitter.push(piece)
+        if token is None:
+            more = self._splitter.finish(cut=self.finish_reason != "stop")
+            reasoning, text = reasoning + more[0], text + more[1]
+        self.reasoning += reasoning
         return text
 
     def _until_stop(self, piece: str) -> tuple[str, bool]:
@@ -112,15 +132,10 @@ class Job:
         if found:
             text, self._held = self._held[: min(found)], ""
             return text, True
-        keep = max((_overlap(self._held, s) for s in self._stop), default=0)
+        keep = max((overlap(self._held, s) for s in self._stop), default=0)
         text = self._held[: len(self._held) - keep]
         self._held = self._held[len(self._held) - keep :]
         return text, False
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`."""
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
 
 
 def run(engine: _core.Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, str]]:
@@ -152,7 +167,7 @@ def run(engine: _core.Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, str]]:
 
 
 class Stream:
-    """The answer as it comes: iterate for pieces of text, then read `result`.
+    """The answer as it comes: iterate for pieces of text, or over `parts()` for the reasoning too, then read `result`.
 
     Ctrl-C raises KeyboardInterrupt out of the iteration; the session stays consistent, and `result` holds what there is.
     """
@@ -160,13 +175,20 @@ class Stream:
     def __init__(self, engine: _core.Engine, job: Job, owned: Session | None = None) -> None:
         self._job = job
         self._owned = owned  # a session made for this generation alone
-        self._pieces = _pieces(engine, job, owned)
+        self._parts = _parts(engine, job, owned)
 
     def __iter__(self) -> Iterator[str]:
-        return self._pieces
+        return self
 
     def __next__(self) -> str:
-        return next(self._pieces)
+        while True:
+            _, text = next(self._parts)
+            if text:
+                return text
+
+    def parts(self) -> Iterator[tuple[str, str]]:
+        """Pairs (reasoning, text) of new pieces, one of them often empty. It goes on where another iteration stopped."""
+        return self._parts
 
     @property
     def result(self) -> Generation:
@@ -175,16 +197,18 @@ class Stream:
 
     def close(self) -> None:
         """Ends the generation where it is."""
-        self._pieces.close()
+        self._parts.close()
         _end(self._job, self._owned)  # closing a generator that never began runs nothing of it
 
 
 # Not a method: a generator that holds its Stream, and is held by it, would keep the memory of a dropped one.
-def _pieces(engine: _core.Engine, job: Job, owned: Session | None) -> Generator[str, None, None]:
+def _parts(engine: _core.Engine, job: Job, owned: Session | None) -> Generator[tuple[str, str], None, None]:
+    seen = 0
     try:
         for _, text in run(engine, [job]):
-            if text:
-                yield text
+            reasoning, seen = job.reasoning[seen:], len(job.reasoning)
+            if reasoning or text:
+                yield reasoning, text
     finally:
         _end(job, owned)
 

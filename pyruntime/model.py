@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyruntime import _core, arch
-from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, TemplateError, UnsupportedError
+from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, TemplateError
 from pyruntime.generate import Generation, Job, Stream, run
+from pyruntime.reasoning import Splitter
 from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
 from pyruntime.system import MAX_THREADS, available_memory, default_threads
 
 if TYPE_CHECKING:
-    from pyruntime.chat_template import ChatTemplate
+    from pyruntime.chat_template import ChatTemplate, ChatTemplates
+    from pyruntime.chat_template import Prompt as Rendered
     from pyruntime.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -100,18 +102,16 @@ class Model:
         return tokenizer
 
     @cached_property
-    def chat_template(self) -> ChatTemplate | None:
-        """The file's own template; None for a base model."""
-        from pyruntime.chat_template import ChatTemplate
+    def chat_templates(self) -> ChatTemplates:
+        """The file's templates by name: "default" for a plain conversation, perhaps others; empty for a base model."""
+        from pyruntime.chat_template import ChatTemplates
 
-        source = self.metadata.get("tokenizer.chat_template")
-        if source is None:
-            return None
-        if not isinstance(source, str):
-            raise GGUFError(f"{self.path}: metadata tokenizer.chat_template: not a string")
-        t = self.tokenizer
-        name = [t.token(i) if i is not None else "" for i in (t.bos_id, t.eos_id)]
-        return ChatTemplate(source, bos_token=name[0], eos_token=name[1])
+        return ChatTemplates(self.metadata, self.tokenizer, self.path)
+
+    @property
+    def chat_template(self) -> ChatTemplate | None:
+        """The template for a plain conversation; None for a base model."""
+        return self.chat_templates.get("default")
 
     # Numbers
 
@@ -190,31 +190,48 @@ class Model:
         **options: Unpack[SamplingOptions],
     ) -> Stream:
         """As `generate`, piece by piece. With a session, only the tokens that it does not hold already are computed."""
-        ids = self._prompt_ids(prompt)
-        chosen = choose(sampling, options).with_seed()
-        used = session if session is not None else self.session()
-        try:
-            job = self._job(used, self._reuse(used, ids), chosen, 0, max_tokens, stop)
-        except BaseException:
-            if session is None:
-                used.close()
-            raise
-        return Stream(self.engine, job, owned=used if session is None else None)
+        return self._stream(self._prompt_ids(prompt), session, max_tokens, stop, choose(sampling, options))
+
+    def render(
+        self,
+        messages: str | Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: str | None = None,
+        **extra: Any,
+    ) -> str:
+        """The text that the model gets for these messages, or for a prompt: special tokens spelled, BOS included.
+
+        Arguments and errors are those of `chat`; `extra` is its `template_args`.
+        """
+        if isinstance(messages, str):
+            return self.tokenizer.decode(self._encode(messages))
+        return self._rendered(messages, tools, template, extra).text
 
     def chat(
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: str | None = None,
+        template_args: Mapping[str, Any] | None = None,
         session: Session | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Generation:
-        """The assistant's next message. messages: [{"role": ..., "content": ...}, ...]."""
+        """The assistant's next message. messages: [{"role": ..., "content": ...}, ...], and what else the template reads.
+
+        tools: JSON schemas, in the form that the model was trained on. template: a name of `chat_templates`; None is
+        "tool_use" for tools where there is one, else "default". template_args: for the template, such as
+        {"enable_thinking": False}. The rest is as in `generate`; `stop` is looked for in the text, not in the reasoning.
+
+        Raises UnsupportedError for a base model, TemplateError, and TypeError or ValueError that name the message.
+        """
         stream = self.stream_chat(
-            messages, session=session, max_tokens=max_tokens, stop=stop, sampling=sampling, **options
-        )
+            messages, tools=tools, template=template, template_args=template_args,
+            session=session, max_tokens=max_tokens, stop=stop, sampling=sampling, **options,
+        )  # fmt: skip
         for _ in stream:
             pass
         return stream.result
@@ -223,6 +240,9 @@ class Model:
         self,
         messages: Sequence[Message],
         *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: str | None = None,
+        template_args: Mapping[str, Any] | None = None,
         session: Session | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
@@ -230,13 +250,9 @@ class Model:
         **options: Unpack[SamplingOptions],
     ) -> Stream:
         """As `chat`, piece by piece. Pass the same session each turn, and a turn computes only its new tokens."""
-        if self.chat_template is None:
-            raise UnsupportedError(f"{self.path}: a base model without a chat template; use generate or stream")
-        try:
-            ids = self.chat_template.encode(self.tokenizer, messages)
-        except TemplateError as error:  # the file's own: without it, generate and stream still work
-            raise TemplateError(f"{self.path}: {error}") from None
-        return self.stream(ids, session=session, max_tokens=max_tokens, stop=stop, sampling=sampling, **options)
+        text, ids = self._rendered(messages, tools, template, template_args or {})
+        chosen = choose(sampling, options)
+        return self._stream(as_ids(ids), session, max_tokens, stop, chosen, Splitter(text))
 
     # Its end
 
@@ -273,6 +289,27 @@ class Model:
             raise ContextError(f"context must be at most {MAX_CONTEXT}, not {self.context}")
         return left
 
+    def _rendered(self, messages: Any, tools: Any, template: str | None, extra: Mapping[str, Any]) -> Rendered:
+        try:
+            chosen = self.chat_templates.choose(template, with_tools=bool(tools))
+            return chosen.prompt(self.tokenizer, messages, tools, **extra)
+        except TemplateError as error:  # the file's own: without it, generate and stream still work
+            raise TemplateError(f"{self.path}: {error}") from None
+
+    def _stream(
+        self, ids: Ids, session: Session | None, max_tokens: int | None, stop: Sequence[str], sampling: Sampling,
+        splitter: Splitter | None = None,
+    ) -> Stream:  # fmt: skip
+        used = session if session is not None else self.session()
+        try:
+            feed = self._reuse(used, ids)
+            job = self._job(used, feed, sampling.with_seed(), 0, max_tokens, stop, splitter)
+        except BaseException:
+            if session is None:
+                used.close()
+            raise
+        return Stream(self.engine, job, owned=used if session is None else None)
+
     def _prompt_ids(self, prompt: Prompt) -> Ids:
         ids = as_ids(self._encode(prompt) if isinstance(prompt, str) else prompt)
         if len(ids) == 0:
@@ -304,8 +341,9 @@ class Model:
             )
 
     def _job(
-        self, session: Session, feed: Ids, sampling: Sampling, stream: int, max_tokens: int | None, stop: Sequence[str]
-    ) -> Job:
+        self, session: Session, feed: Ids, sampling: Sampling, stream: int, max_tokens: int | None, stop: Sequence[str],
+        splitter: Splitter | None = None,
+    ) -> Job:  # fmt: skip
         if max_tokens is not None and operator.index(max_tokens) < 1:
             raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
         if isinstance(stop, str) or any(not s for s in stop):
@@ -313,4 +351,5 @@ class Model:
         n_prompt = len(session) + len(feed)
         self._check_length(n_prompt)
         room = self.context - n_prompt
-        return Job(self.tokenizer, session, feed, sampling, stream, self.n_vocab, min(max_tokens or room, room), stop)
+        n_new = min(max_tokens or room, room)
+        return Job(self.tokenizer, session, feed, sampling, stream, self.n_vocab, n_new, stop, splitter)

@@ -1,7 +1,8 @@
 """A model that answers by rule, to test the command line without one: `python fake_model.py VERB ...`.
 
-The last message says what it does: "say TEXT", "history" (the messages as JSON), "options" (of the call, as JSON),
-"forever", "controls", "unicode", "nothing", "full" (the context ends), "fail ERROR" and "half ERROR" (after a piece).
+The last message says what it does: "say TEXT", "think THOUGHT: TEXT", "history" (the messages as JSON),
+"options" (of the call, as JSON), "forever", "controls", "unicode", "nothing", "full" (the context ends), "fail ERROR"
+and "half ERROR" (after a piece).
 """
 
 import fcntl
@@ -32,19 +33,24 @@ class Generation:
     prompt_tokens: int = 3
     seed: int = 7
     timings: dict[str, float] = field(default_factory=lambda: {"prefill_seconds": 0.25, "generate_tokens": 2})
+    reasoning: str = ""
 
 
 class Stream:
-    def __init__(self, pieces: Iterator[str], finish_reason: str = "stop") -> None:
+    def __init__(self, pieces: Iterator[str], finish_reason: str = "stop", thought: str = "") -> None:
         self.result = Generation(finish_reason=finish_reason)
         self._pieces = pieces
+        self._thought = thought
 
-    def __iter__(self) -> Iterator[str]:
+    def parts(self) -> Iterator[tuple[str, str]]:
+        for char in self._thought:
+            self.result.reasoning += char
+            yield char, ""
         try:
             for piece in self._pieces:
                 self.result.text += piece
                 self.result.ids.append(len(self.result.ids))
-                yield piece
+                yield "", piece
         except KeyboardInterrupt:
             self.result.finish_reason = "interrupted"
             raise
@@ -83,6 +89,9 @@ class Model:
     def session(self) -> Session:
         return Session()
 
+    def render(self, messages: str | list[dict[str, str]]) -> str:
+        return f"<s>{messages if isinstance(messages, str) else json.dumps(messages)}\n\x1b"
+
     def stream(self, prompt: str, *, max_tokens: int | None, sampling: Sampling) -> Stream:
         return Stream(iter([f"<{prompt}>"]))
 
@@ -98,6 +107,7 @@ class Model:
         options = asdict(sampling) | {"max_tokens": max_tokens, "context": self.context}
         answers: dict[str, Any] = {
             "say": lambda: iter(rest),
+            "think": lambda: iter(rest.partition(": ")[2]),
             "history": lambda: iter([json.dumps(messages)]),
             "options": lambda: iter([json.dumps(options)]),
             "forever": ticks,
@@ -108,7 +118,8 @@ class Model:
             "fail": lambda: failing((), rest),
             "half": lambda: failing(["half"], rest),
         }
-        return Stream(answers[verb](), "length" if verb == "full" else "stop")
+        thought = rest.partition(": ")[0] if verb == "think" else ""
+        return Stream(answers[verb](), "length" if verb == "full" else "stop", thought)
 
 
 def ticks() -> Iterator[str]:

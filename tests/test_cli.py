@@ -166,6 +166,18 @@ def test_json(cli: Cli) -> None:
     }
 
 
+def test_thoughts_are_not_the_answer(cli: Cli) -> None:
+    assert cli.generate("think hm\x1b: yes") == (0, "yes\n", "")
+    report = json.loads(cli.generate("think hm\x1b: yes", "--json").out)
+    assert (report["text"], report["reasoning"]) == ("yes", "hm\x1b")
+
+
+def test_the_prompt_as_the_model_gets_it(cli: Cli) -> None:
+    messages = json.dumps([{"role": "system", "content": "s"}, {"role": "user", "content": "say a"}])
+    assert cli.generate("say a", "--system", "s", "--show-prompt") == (0, "a\n", f"<s>{messages}\n\\x1b\n")
+    assert cli.generate("a\nb", "--raw", "--show-prompt") == (0, "<a\nb>\n", "<s>a\nb\n\\x1b\n")
+
+
 def test_base_model_completes(cli: Cli) -> None:
     Path(cli.model).write_text("base")
     done = cli.generate("once")

@@ -1,6 +1,7 @@
 """`pyruntime chat`: in a pipe, and on a pseudo-terminal."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,9 +57,29 @@ def test_chat_line_that_is_not_utf8(cli: Cli) -> None:
     assert_one_line_error(done, 2, "line 2 of stdin is not UTF-8: byte 0xff at 4")
 
 
-def test_chat_with_a_base_model(cli: Cli) -> None:
+def test_chat_with_a_base_model_continues_each_line(cli: Cli) -> None:
     Path(cli.model).write_text("base")
-    assert_one_line_error(cli.chat("hello\n"), 5, "no chat template", "pyruntime generate")
+    done = cli.chat("once upon\na time\n")
+    assert (done.code, done.out) == (0, "<once upon>\n<a time>\n")
+    note = "pyruntime: no chat template in the model: it continues each line, by {} tokens at most\n"
+    assert done.err == note.format(128)
+    assert cli.chat("", "--max-tokens", "7").err == note.format(7)
+    assert cli.chat("once\n", "--show-prompt").err == note.format(128) + "<s>once\n\\x1b\n"
+    assert_one_line_error(cli.chat("once\n", "--system", "s"), 5, "no chat template", "--system")
+
+
+def test_thoughts_are_kept_for_the_template_and_not_shown_in_a_pipe(cli: Cli) -> None:
+    *answers, history = cli.chat("think hm: yes\nhistory\n").out.splitlines()
+    assert answers == ["yes"]
+    assert json.loads(history)[1] == {"role": "assistant", "content": "yes", "reasoning_content": "hm"}
+
+
+def test_the_prompt_of_each_turn(cli: Cli) -> None:
+    one = {"role": "user", "content": "say a"}
+    two = [one, {"role": "assistant", "content": "a"}, {"role": "user", "content": "say b"}]
+    done = cli.chat("say a\nsay b\n", "--show-prompt")
+    assert done.out == "a\nb\n"
+    assert done.err == f"<s>{json.dumps([one])}\n\\x1b\n<s>{json.dumps(two)}\n\\x1b\n"
 
 
 def test_chat_says_that_the_context_is_full(cli: Cli) -> None:
@@ -122,6 +143,20 @@ def test_error_at_the_terminal(terminal: Terminal) -> None:
 def test_no_control_sequence_reaches_the_terminal(terminal: Terminal) -> None:
     assert terminal.ask("controls") == "a[31mbc\td"
     assert terminal.ask("unicode") == "é🙂"
+
+
+@pytest.mark.parametrize(
+    ("env", "shown"),
+    [
+        ({"TERM": "xterm"}, "\x1b[2mh\x1b[22m\x1b[2mm\x1b[22m\r\n\r\nyes"),
+        ({"TERM": "dumb"}, "hm\r\n\r\nyes"),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, "hm\r\n\r\nyes"),
+    ],
+)
+def test_thoughts_are_dim(model_file: Path, env: dict[str, str], shown: str) -> None:
+    with Terminal("generate", str(model_file), "think h\x1bm: yes", env=os.environ | env) as terminal:
+        assert terminal.expect("yes\r\n") + "yes" == shown
+        assert terminal.exit_code() == 0
 
 
 def test_generate_on_a_terminal(model_file: Path) -> None:

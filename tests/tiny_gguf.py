@@ -123,7 +123,9 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, (int, float, str)):
-        add = {int: writer.add_uint32, float: writer.add_float64, str: writer.add_string}[type(value)]
+        add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float64, str: writer.add_string}[
+            type(value)
+        ]
         add(key, value)
     else:
         writer.add_array(key, value)

@@ -15,13 +15,14 @@ from pyruntime.cli.options import (
     sampling,
     say_if_full,
 )
-from pyruntime.cli.terminal import Answer, say, say_error
+from pyruntime.cli.terminal import Answer, say, say_error, show
 from pyruntime.errors import PyruntimeError, UnsupportedError
 
 if TYPE_CHECKING:
     from pyruntime import Model, Sampling, Session, Stream
 
 PROMPT = "> "
+COMPLETION_TOKENS = 128  # of a base model's line: it knows no end of a turn, and would fill the context
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,29 +36,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     chosen = sampling(args)  # before the model is loaded: a mistake is told at once
-    with open_model(args) as model:
-        if model.chat_template is None:
-            raise UnsupportedError(f"{args.model} has no chat template: `pyruntime generate` continues a text with it")
-        with model.session() as session:
-            chat = Chat(model, session, args.system, chosen, args.max_tokens)
-            if not sys.stdin.isatty():
-                return _piped(chat, args.debug)
-            say(f"{args.model}: {model.context} tokens of context, {model.threads} threads, {model.isa}.")
-            say("Ctrl-C stops an answer, Ctrl-D or /exit leaves.")
-            return _typed(chat, args.debug)
+    with open_model(args) as model, model.session() as session:
+        chat = _chat(model, session, chosen, args)
+        if not sys.stdin.isatty():
+            return _piped(chat, args.debug)
+        say(f"{args.model}: {model.context} tokens of context, {model.threads} threads, {model.isa}.")
+        say("Ctrl-C stops an answer, Ctrl-D or /exit leaves.")
+        return _typed(chat, args.debug)
+
+
+def _chat(model: Model, session: Session, chosen: Sampling, args: argparse.Namespace) -> Chat:
+    if model.chat_template is not None:
+        return Chat(model, session, chosen, args)
+    if args.system is not None:
+        raise UnsupportedError(f"{args.model} has no chat template, and so no place for a --system message")
+    args.max_tokens = args.max_tokens or COMPLETION_TOKENS
+    say(f"pyruntime: no chat template in the model: it continues each line, by {args.max_tokens} tokens at most")
+    return Completion(model, session, chosen, args)
 
 
 class Chat:
-    """A conversation: its messages, and the session in which what was computed of them stays."""
+    """A conversation with a model: a list of messages, rendered whole for each turn; the session computes what is new."""
 
-    def __init__(
-        self, model: Model, session: Session, system: str | None, sampling: Sampling, max_tokens: int | None
-    ) -> None:
-        self.messages = [] if system is None else [{"role": "system", "content": system}]
+    def __init__(self, model: Model, session: Session, chosen: Sampling, args: argparse.Namespace) -> None:
+        self.messages: list[dict[str, str]] = (
+            [] if args.system is None else [{"role": "system", "content": args.system}]
+        )
         self._model = model
         self._session = session
-        self._sampling = sampling
-        self._max_tokens = max_tokens
+        self._sampling = chosen
+        self._max_tokens = args.max_tokens
+        self._show_prompt = args.show_prompt
 
     def answer(self, text: str) -> None:
         """One turn: `text` is the user's, the answer goes to stdout.
@@ -67,24 +76,42 @@ class Chat:
         """
         self.messages.append({"role": "user", "content": text})
         answer = Answer()
-        said: list[str] = []
+        thought, said = "", ""
         try:
+            if self._show_prompt:
+                show(self._model.render(self._prompt()))
             with closing(self._stream()) as stream:
-                for piece in stream:
-                    said.append(piece)
+                for reasoning, piece in stream.parts():
+                    thought += reasoning
+                    said += piece
+                    answer.think(reasoning)
                     answer.write(piece)
         finally:
             if said:
-                self.messages.append({"role": "assistant", "content": "".join(said)})
+                thoughts = {"reasoning_content": thought} if thought else {}  # templates choose what to keep of them
+                self.messages.append({"role": "assistant", "content": said, **thoughts})
             else:
                 self.messages.pop()
             answer.end()
         say_if_full(self._model, stream.result, self._max_tokens)
 
+    def _prompt(self) -> str | list[dict[str, str]]:
+        return self.messages
+
     def _stream(self) -> Stream:
         return self._model.stream_chat(
             self.messages, session=self._session, max_tokens=self._max_tokens, sampling=self._sampling
         )
+
+
+class Completion(Chat):
+    """With a base model, which knows no turns: it continues what is typed, each line by itself."""
+
+    def _prompt(self) -> str:
+        return self.messages[-1]["content"]
+
+    def _stream(self) -> Stream:
+        return self._model.stream(self._prompt(), max_tokens=self._max_tokens, sampling=self._sampling)
 
 
 def _piped(chat: Chat, debug: bool) -> int:

@@ -18,7 +18,7 @@ from pyruntime.cli.options import (
     say_if_full,
     utf8,
 )
-from pyruntime.cli.terminal import Answer, say
+from pyruntime.cli.terminal import Answer, say, show
 from pyruntime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ def run(args: argparse.Namespace) -> int:
         answer = Answer()
         with closing(_start(model, prompt, chosen, args)) as stream:
             try:
-                for piece in stream:
+                for reasoning, text in stream.parts():
                     if not args.json:
-                        answer.write(piece)
+                        answer.think(reasoning)
+                        answer.write(text)
             except KeyboardInterrupt:
                 pass  # what came so far is still an answer; its finish_reason says "interrupted"
             finally:
@@ -73,9 +74,13 @@ def _start(model: Model, prompt: str, chosen: Sampling, args: argparse.Namespace
             raise UnsupportedError(f"{args.model} has no chat template, and so no place for a --system message")
         say("pyruntime: no chat template in the model: plain completion")
     if args.raw or model.chat_template is None:
+        if args.show_prompt:
+            show(model.render(prompt))
         return model.stream(prompt, max_tokens=args.max_tokens, sampling=chosen)
     system = [] if args.system is None else [{"role": "system", "content": args.system}]
     messages = [*system, {"role": "user", "content": prompt}]
+    if args.show_prompt:
+        show(model.render(messages))
     return model.stream_chat(messages, max_tokens=args.max_tokens, sampling=chosen)
 
 
@@ -83,6 +88,7 @@ def _report(model: str, result: Generation) -> dict[str, object]:
     return {
         "model": model,
         "text": result.text,
+        **({"reasoning": result.reasoning} if result.reasoning else {}),
         "ids": result.ids,
         "finish_reason": result.finish_reason,
         "prompt_tokens": result.prompt_tokens,

@@ -63,6 +63,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--threads", type=thread_count, metavar="N", help="threads (default: the physical cores)")
     group.add_argument("--system", type=utf8, metavar="TEXT", help="the system message")
+    group.add_argument("--show-prompt", action="store_true", help="show on stderr the text that the model gets")
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:

@@ -49,24 +49,48 @@ def say_error(message: str, debug: bool) -> None:
     say(f"pyruntime: {message}")
 
 
+def show(text: str) -> None:
+    """Text of several lines on stderr, its other control characters escaped; nothing fails when nobody listens."""
+    shown = text.translate({code: escape for code, escape in _ESCAPED.items() if code in _REMOVED})
+    with suppress(OSError, ValueError):
+        print(shown, file=sys.stderr, flush=True)
+
+
 class Answer:
-    """The model's text on its way to stdout, piece by piece: as it is in a pipe, made printable on a terminal."""
+    """The model's text on its way to stdout, piece by piece: as it is in a pipe, made printable on a terminal.
+
+    What the model thinks first is shown on a terminal alone, dim and with an empty line after it.
+    """
 
     def __init__(self) -> None:
-        self._shown = printable if sys.stdout.isatty() else str
+        self._live = sys.stdout.isatty()
+        self._dim = self._live and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
         self._last = ""
+        self._thinking = False
 
     def write(self, piece: str) -> None:
-        shown = self._shown(piece)
-        if shown:
-            sys.stdout.write(shown)
-            sys.stdout.flush()
-            self._last = shown[-1]
+        if self._thinking and piece:
+            self._thinking = False
+            self._put("\n\n")
+        self._put(piece)
+
+    def think(self, piece: str) -> None:
+        if self._live and piece:
+            self._thinking = True
+            self._put(piece, "\x1b[2m{}\x1b[22m" if self._dim else "{}")
 
     def end(self) -> None:
         """The newline that ends the last line, unless the text brought one."""
         if self._last != "\n":
-            self.write("\n")
+            self._put("\n")
+
+    def _put(self, piece: str, form: str = "{}") -> None:
+        shown = printable(piece) if self._live else piece
+        if shown:
+            # One write a piece, ended dim and all: Ctrl-C never leaves the terminal in a state.
+            sys.stdout.write(form.format(shown))
+            sys.stdout.flush()
+            self._last = shown[-1]
 
 
 class FetchReport:

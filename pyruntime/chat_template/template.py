@@ -26,8 +26,9 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyruntime.errors import TemplateError
 
@@ -52,6 +53,13 @@ class _Mapping(dict[str, Any]):
     """A dict that a template can read only."""
 
     update = setdefault = pop = popitem = clear = copy = fromkeys = None  # type: ignore[assignment]
+
+
+class Prompt(NamedTuple):
+    """What a model gets: the ids, and their text, BOS included."""
+
+    text: str
+    ids: list[int]
 
 
 class ChatTemplate:
@@ -84,7 +92,28 @@ class ChatTemplate:
         `messages` are {"role": str, "content": str} with further JSON data as the template wants it; `tools` and
         `extra` are JSON data, too. Raises TypeError and ValueError that name the message, and TemplateError.
         """
-        return self._render(_context(messages, tools, add_generation_prompt, extra))
+        return self._render(self._context(messages, tools, add_generation_prompt, extra))
+
+    def prompt(
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        add_generation_prompt: bool = True,
+        **extra: Any,
+    ) -> Prompt:
+        """The conversation as the model gets it. BOS is added if the tokenizer wants one and the template did not write it.
+
+        Control tokens spelled in messages, tools or `extra` stay text. Errors are those of `render`.
+        """
+        context = self._context(messages, tools, add_generation_prompt, extra)
+        mark = _unused_character(self.source, context)
+        marked = self._render_marked(context, list(tokenizer.special_tokens), mark)
+        prompt = Prompt(marked.replace(mark, ""), tokenizer.encode_with_mark(marked, mark))
+        bos = tokenizer.bos_id
+        if not tokenizer.add_bos or bos is None or prompt.ids[:1] == [bos]:
+            return prompt
+        return Prompt(tokenizer.token(bos) + prompt.text, [bos, *prompt.ids])
 
     def encode(
         self,
@@ -94,15 +123,28 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         **extra: Any,
     ) -> list[int]:
-        """The ids of the conversation. BOS is added if the tokenizer wants one and the template did not write it.
+        """The ids of the conversation: those of `prompt`."""
+        return self.prompt(tokenizer, messages, tools, add_generation_prompt, **extra).ids
 
-        Control tokens spelled in messages, tools or `extra` stay text. Errors are those of `render`.
-        """
+    def _context(self, messages: Any, tools: Any, add_generation_prompt: bool, extra: dict[str, Any]) -> dict[str, Any]:
         context = _context(messages, tools, add_generation_prompt, extra)
-        mark = _unused_character(self.source, context)
-        ids = tokenizer.encode_with_mark(self._render_marked(context, list(tokenizer.special_tokens), mark), mark)
-        bos = tokenizer.bos_id
-        return [bos, *ids] if tokenizer.add_bos and bos is not None and ids[:1] != [bos] else ids
+        first = next(iter(context["messages"]), None)
+        if first is not None and first["role"] == "system" and self._refuses_system:
+            context["messages"] = _folded(context["messages"])
+        return context
+
+    @cached_property
+    def _refuses_system(self) -> bool:
+        """Whether it raises for a system message, and not for the same conversation without one."""
+        user = {"role": "user", "content": "Hello."}
+        return self._raises([{**user, "role": "system"}, user]) and not self._raises([user])
+
+    def _raises(self, messages: list[dict[str, str]]) -> bool:
+        try:
+            self._render(_context(messages, None, True, {}))
+        except TemplateError:
+            return True
+        return False
 
     def _render(self, context: dict[str, Any]) -> str:
         text: str = _guarded(self._environment.render_template, "chat", **self._globals | context)
@@ -216,11 +258,28 @@ def _context(messages: Any, tools: Any, add_generation_prompt: bool, extra: dict
     for i, message in enumerate(messages):
         _check_message(message, f"messages[{i}]")
     return {
-        "messages": _plain(list(messages), "messages"),
+        "messages": _plain([_with_thoughts(message) for message in messages], "messages"),
         "tools": _plain(tools, "tools"),
         "add_generation_prompt": bool(add_generation_prompt),
         **{name: _plain(value, name) for name, value in extra.items()},
     }
+
+
+def _with_thoughts(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An assistant's reasoning under the names that templates look for: most by the first, gpt-oss by the second."""
+    names = ("reasoning_content", "thinking", "reasoning")
+    thought = next((message[name] for name in names if isinstance(message.get(name), str)), None)
+    return message if thought is None else {"reasoning_content": thought, "thinking": thought, **message}
+
+
+def _folded(messages: list[dict[str, Any]]) -> _List:
+    """The system message as the beginning of the first user message, or as one."""
+    system, *rest = messages
+    if rest and rest[0]["role"] == "user":
+        rest[0] = _Mapping(rest[0] | {"content": f"{system['content'].strip()}\n\n{rest[0]['content']}"})
+    else:
+        rest.insert(0, _Mapping(system | {"role": "user"}))
+    return _List(rest)
 
 
 def _check_message(message: Any, where: str) -> None:
