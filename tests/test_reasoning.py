@@ -82,7 +82,7 @@ class Letters:
     special_tokens = {piece: i for i, piece in enumerate(pieces) if piece.startswith("<")}  # noqa: RUF012
     end_ids = frozenset((7, 8))
 
-    def stream_decoder(self) -> Any:
+    def stream_decoder(self, **_: Any) -> Any:
         texts = ["" if i in self.special_tokens.values() else piece for i, piece in enumerate(self.pieces)]
         return SimpleNamespace(push=lambda i: texts[i], finish=lambda: "")
 
