@@ -240,7 +240,7 @@ def test_an_unknown_rope_scaling() -> None:
 
 @pytest.mark.parametrize("name", ["mamba", "blocks", "hparams", "LLAMA", "../llama", ""])
 def test_unknown_architecture(name: str) -> None:
-    with pytest.raises(UnsupportedError, match=rf"a\.gguf: architecture {re.escape(repr(name))} .* supported: llama"):
+    with pytest.raises(UnsupportedError, match=rf"a\.gguf: architecture {re.escape(repr(name))} .* supported: .*llama"):
         arch.find(name, "a.gguf")
 
 

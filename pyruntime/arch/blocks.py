@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from pyruntime.arch.hparams import HParams
 from pyruntime.plan import PlanBuilder, Routing, Value, Weights
 from pyruntime.plan.operations.rows import Activation
@@ -22,6 +25,31 @@ def qkv(b: PlanBuilder, hp: HParams, layer: Weights, h: Value) -> tuple[Value, V
                 hp.fail_shape(layer[name], (rows, h.width))
         q, k, v = b.linear_many(h, [layer[n] for n in names], [layer.bias(n) for n in names])
     return q, k, v
+
+
+def attention(
+    b: PlanBuilder, hp: HParams, layer: Weights, h: Value, table: Value, mode: Literal["norm", "neox"]
+) -> Value:
+    """Grouped-query attention (arXiv:2305.13245) with rotary positions; every layer has the window of the file, if it has one."""
+    q, k, v = qkv(b, hp, layer, h)
+    q = b.rope(q, table, hp.head_dim, mode)
+    k = b.rope(k, table, hp.head_dim, mode)
+    window = hp.count("attention.sliding_window")
+    return b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, 1 / math.sqrt(hp.head_dim), window=window)
+
+
+def normed_qk(b: PlanBuilder, hp: HParams, layer: Weights, q: Value, k: Value) -> tuple[Value, Value]:
+    """Each head of the queries and keys normed (arXiv:2302.05442), before they turn."""
+    eps = hp.number("attention.layer_norm_rms_epsilon")
+    q = b.rms_norm(q, layer["attn_q_norm"], eps, hp.head_dim)
+    return q, b.rms_norm(k, layer["attn_k_norm"], eps, hp.head_dim)
+
+
+def windows(hp: HParams, every: int) -> list[int]:
+    """Each layer's window, 0 for one that sees everything: every n-th, or as `attention.sliding_window_pattern` says."""
+    window = hp.count("attention.sliding_window")
+    pattern = hp.pattern("attention.sliding_window_pattern", [(i + 1) % every != 0 for i in range(hp.n_layers)])
+    return [window if has else 0 for has in pattern]
 
 
 def gated_ffn(

@@ -76,6 +76,16 @@ class HParams:
             self.fail(key, f"is {shown(value)}, not a boolean")
         return bool(value)
 
+    def pattern(self, key: str, default: list[bool]) -> list[bool]:
+        """Of each layer whether it has something: a list of booleans, or a number n: all but every n-th."""
+        value = self._get(key, default)
+        if isinstance(value, int) and not isinstance(value, bool):
+            every = self.integer(key)
+            return [(i + 1) % every != 0 for i in range(self.n_layers)]
+        if not isinstance(value, list) or len(value) != self.n_layers or not all(isinstance(v, bool) for v in value):
+            self.fail(key, f"is {shown(value)}, not a number or {self.n_layers} booleans")
+        return value
+
     def fail_shape(self, weight: Weight, needed: tuple[int, ...]) -> NoReturn:
         raise GGUFError(f"{self.path}: tensor {weight.name}: shape {weight.shape} where {needed} is needed")
 

@@ -6,12 +6,10 @@ and k in a llama GGUF file are permuted so that rotary pairs are neighbours (mod
 
 from __future__ import annotations
 
-import math
-
-from pyruntime.arch.blocks import experts, gated_ffn, logits, qkv
+from pyruntime.arch.blocks import attention, experts, gated_ffn, logits
 from pyruntime.arch.hparams import HParams
 from pyruntime.arch.rope import rotary
-from pyruntime.plan import Plan, PlanBuilder, Routing, Value, Weights
+from pyruntime.plan import Plan, PlanBuilder, Routing, Weights
 
 
 def build(b: PlanBuilder, hp: HParams, w: Weights) -> Plan:
@@ -21,19 +19,13 @@ def build(b: PlanBuilder, hp: HParams, w: Weights) -> Plan:
     for i in range(hp.n_layers):
         layer = w.block(i)
         h = b.rms_norm(x, layer["attn_norm"], eps)
-        x = b.linear(attention(b, hp, layer, h, table), layer["attn_output"], layer.bias("attn_output"), residual=x)
+        x = b.linear(
+            attention(b, hp, layer, h, table, "norm"), layer["attn_output"], layer.bias("attn_output"), residual=x
+        )
         h = b.rms_norm(x, layer["ffn_norm"], eps)
-        if "ffn_gate_inp" in layer:
+        if "expert_count" in hp:
             routing = Routing(hp.integer("expert_used_count"), normalize=True)
             x = b.add(x, experts(b, layer, h, routing))
         else:
             x = gated_ffn(b, layer, h, residual=x)
     return b.finish(logits(b, hp, w, x, eps))
-
-
-def attention(b: PlanBuilder, hp: HParams, layer: Weights, h: Value, table: Value) -> Value:
-    q, k, v = qkv(b, hp, layer, h)
-    q = b.rope(q, table, hp.head_dim, mode="norm")
-    k = b.rope(k, table, hp.head_dim, mode="norm")
-    window = hp.count("attention.sliding_window")
-    return b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, 1 / math.sqrt(hp.head_dim), window=window)

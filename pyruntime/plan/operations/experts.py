@@ -35,6 +35,10 @@ class Routing:
 
 
 class Experts(Base):
+    def __init__(self, path: str = "") -> None:
+        super().__init__(path)
+        self._n_experts: dict[int, int] = {}  # that each value of routes chooses from
+
     def route(self, logits: Value, routing: Routing, bias: Weight | None = None) -> Value:
         """The chosen experts of each token, best first: n_used ids, then as many weights. logits: (n_experts). bias (n_experts,)
         is added to the scores for the choice, not for the weights."""
@@ -45,6 +49,7 @@ class Experts(Base):
         if not 1 <= routing.n_used <= n_experts // routing.n_groups * routing.n_groups_used:
             self._fail(f"experts: {routing.n_used} of {n_experts} experts are used")
         y = self._value(2 * routing.n_used, logits.rows)
+        self._n_experts[y.id] = n_experts
         attributes: dict[str, float] = {
             "n_used": routing.n_used,
             "gating": GATINGS.index(routing.gating),
@@ -65,7 +70,7 @@ class Experts(Base):
     ) -> Value:  # fmt: skip
         """Of each chosen expert e: `activation(x @ gate[e].T + gate_bias[e]) * (x @ up[e].T + up_bias[e])`; a row is the
         results of all ranks, (n_used * d_ff). gate, up: (n_experts, d_ff, d_model); biases (n_experts, d_ff)."""
-        n_experts, d_ff = self._experts(gate, x.width)
+        n_experts, d_ff = self._experts(gate, x.width, routes)
         if gate.shape != up.shape:
             self._fail(f"tensor {up.name}: shape {up.shape} differs from {gate.name}'s {gate.shape}")
         if gate.quantized != up.quantized:
@@ -87,7 +92,7 @@ class Experts(Base):
         n_used = routes.width // 2
         if x.width % n_used:
             self._fail(f"tensor {weight.name}: {x.width} is not {n_used} equal parts")
-        n_experts, rows = self._experts(weight, x.width // n_used)
+        n_experts, rows = self._experts(weight, x.width // n_used, routes)
         y = self._value(n_used * rows, x.rows)
         attributes = {} if bias is None else {"bias": 1.0}
         operands = (self._operand(x, weight, x.width // n_used), routes)
@@ -103,7 +108,8 @@ class Experts(Base):
         self._step("combine", (x, routes), (y,))
         return y
 
-    def _experts(self, weight: Weight, cols: int) -> tuple[int, int]:
-        if len(weight.shape) != 3 or weight.shape[2] != cols:
-            self._fail(f"tensor {weight.name}: shape {weight.shape} where (n_experts, any, {cols}) is needed")
+    def _experts(self, weight: Weight, cols: int, routes: Value) -> tuple[int, int]:
+        n_experts = self._n_experts[routes.id]
+        if len(weight.shape) != 3 or (weight.shape[0], weight.shape[2]) != (n_experts, cols):
+            self._fail(f"tensor {weight.name}: shape {weight.shape} where ({n_experts}, any, {cols}) is needed")
         return weight.shape[0], weight.shape[1]

@@ -1,0 +1,124 @@
+"""Llama: rotary pairs are neighbours. Llama 3's factors, Mistral's window and head size, Mixtral's experts, linear and yarn."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from families.case import (
+    ATTENTION,
+    D_FF,
+    D_MODEL,
+    GATED_FFN,
+    HEAD_DIM,
+    NORMS,
+    TIED,
+    UNTIED,
+    Array,
+    Case,
+    Tensors,
+    biases,
+    blocks,
+    hugging_face_sizes,
+    metadata,
+    unpermute,
+)
+
+THETA, N_EXPERTS = 5000.0, 5
+METADATA = metadata(attention__layer_norm_rms_epsilon=1e-5, rope__freq_base=THETA, rope__dimension_count=HEAD_DIM)
+LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+EXPERTS = {
+    "ffn_gate_inp.weight": (N_EXPERTS, D_MODEL),
+    "ffn_gate_exps.weight": (N_EXPERTS, D_FF, D_MODEL),
+    "ffn_up_exps.weight": (N_EXPERTS, D_FF, D_MODEL),
+    "ffn_down_exps.weight": (N_EXPERTS, D_MODEL, D_FF),
+}
+DENSE = NORMS | ATTENTION | GATED_FFN
+
+
+def model(kind: str = "Llama", rope: dict[str, Any] | None = None, **changed: Any) -> Any:
+    import transformers
+
+    rope = {"rope_type": "default"} if rope is None else rope
+    sizes = hugging_face_sizes(rms_norm_eps=1e-5, rope_parameters=rope | {"rope_theta": THETA}, **changed)
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    return getattr(transformers, f"{kind}ForCausalLM")(config)
+
+
+def llama3_factors() -> Array:
+    """What `rope_freqs` holds: by how much each frequency is divided (Llama 3.1's reference code)."""
+    wavelength = 2 * math.pi * THETA ** (np.arange(0, HEAD_DIM, 2) / HEAD_DIM)
+    low, high = LLAMA3["low_freq_factor"], LLAMA3["high_freq_factor"]
+    smooth = np.clip((LLAMA3["original_max_position_embeddings"] / wavelength - low) / (high - low), 0, 1)
+    return 1 / ((1 - smooth) / LLAMA3["factor"] + smooth)
+
+
+def mixtral(tensors: Tensors) -> Tensors:
+    """transformers keeps an expert's gate and up as one matrix."""
+    result = unpermute(tensors)
+    for name in [n for n in result if n.endswith("ffn_gate_exps.weight")]:
+        experts = f"model.layers.{name.split('.')[1]}.mlp.experts"
+        up, down = (result.pop(name.replace("gate", part)) for part in ("up", "down"))
+        result[f"{experts}.gate_up_proj"] = np.concatenate([result.pop(name), up], axis=1)
+        result[f"{experts}.down_proj"] = down
+    return result
+
+
+def without_factors(tensors: Tensors) -> Tensors:
+    return unpermute({name: tensor for name, tensor in tensors.items() if name != "rope_freqs.weight"})
+
+
+def yarn(factor: float, original: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As metadata, and as transformers' rope_parameters."""
+    ours = {"type": "yarn", "factor": factor, "original_context_length": original}
+    theirs = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original}
+    return {f"rope.scaling.{key}": value for key, value in ours.items()}, theirs
+
+
+YARN, HF_YARN = yarn(4.0, 32)
+LINEAR = {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}
+ALL_BIASES = biases(ATTENTION, "attn_q", "attn_k", "attn_v", "attn_output")
+
+CASES = {
+    "plain": Case("llama", METADATA, UNTIED | blocks(DENSE), model, unpermute),
+    "tied, with biases": Case(
+        "llama",
+        METADATA,
+        TIED | blocks(DENSE, ALL_BIASES),
+        lambda: model(tie_word_embeddings=True, attention_bias=True),
+        unpermute,
+    ),
+    "llama 3 factors": Case(
+        "llama",
+        METADATA,
+        UNTIED | blocks(DENSE) | {"rope_freqs.weight": (HEAD_DIM // 2,)},
+        lambda: model(rope=LLAMA3 | {"rope_type": "llama3"}),
+        without_factors,
+        tolerance=1e-5,  # the factors are float32 in the file: 6e-8 of an angle of up to 100
+        values={"rope_freqs.weight": llama3_factors()},
+    ),
+    "linear": Case(
+        "llama",
+        METADATA | LINEAR,
+        UNTIED | blocks(DENSE),
+        lambda: model(rope={"rope_type": "linear", "factor": 4.0}),
+        unpermute,
+    ),
+    "yarn": Case("llama", METADATA | YARN, UNTIED | blocks(DENSE), lambda: model(rope=HF_YARN), unpermute),
+    "mistral, window": Case(
+        "llama",
+        METADATA | {"attention.sliding_window": 20},
+        UNTIED | blocks(DENSE),
+        lambda: model("Mistral", sliding_window=20),
+        unpermute,
+    ),
+    "mixtral": Case(
+        "llama",
+        METADATA | {"expert_count": N_EXPERTS, "expert_used_count": 2},
+        UNTIED | blocks(NORMS, ATTENTION, EXPERTS),
+        lambda: model("Mixtral", num_local_experts=N_EXPERTS, num_experts_per_tok=2, experts_implementation="eager"),
+        mixtral,
+    ),
+}
