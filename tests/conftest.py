@@ -3,7 +3,7 @@
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fake_model
@@ -23,16 +23,27 @@ _USERS_MODELS = models_folder()  # before any test points PYRUNTIME_HOME elsewhe
 
 
 @pytest.fixture(scope="session")
-def model_path() -> Path:
-    """The default model's file, in the user's own cache, fetched if it is not there. Goes with `@pytest.mark.model`."""
-    entry = find(DEFAULT)
-    assert entry is not None
-    try:
-        return fetch(entry, _USERS_MODELS)
-    except FetchError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+def real_model() -> Callable[[str], Path]:
+    """A model's file by its name in the catalogue, in the user's own cache, fetched if it is not there. Goes with
+    `@pytest.mark.model`."""
+
+    def path(name: str) -> Path:
+        entry = find(name)
+        assert entry is not None
+        try:
+            return fetch(entry, _USERS_MODELS)
+        except FetchError as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_path(real_model: Callable[[str], Path]) -> Path:
+    """The default model's file."""
+    return real_model(DEFAULT)
 
 
 @pytest.fixture(autouse=True)
