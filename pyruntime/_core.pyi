@@ -56,22 +56,39 @@ class Sampler:
         self,
         n_vocab: int,
         *,
+        stream: int,
+        top_logprobs: int | None = None,
         temperature: float,
         top_k: int,
         top_p: float,
         min_p: float,
+        typical_p: float,
+        top_n_sigma: float,
+        xtc_probability: float,
+        xtc_threshold: float,
+        dynatemp_range: float,
+        dynatemp_exponent: float,
+        mirostat: int,
+        mirostat_tau: float,
+        mirostat_eta: float,
         repetition_penalty: float,
         presence_penalty: float,
         frequency_penalty: float,
         penalty_last_n: int,
+        dry_multiplier: float,
+        dry_base: float,
+        dry_allowed_length: int,
+        dry_penalty_last_n: int,
+        dry_breakers: list[list[int]],
         logit_bias: Mapping[int, float],
         seed: int,
-        stream: int,
     ) -> None: ...
     def accept(self, id: int) -> None: ...
     def accept_all(self, ids: Iterable[int]) -> None: ...
     def reset(self) -> None: ...
     def sample(self, logits: NDArray[np.float32], position: int) -> int: ...
+    @property
+    def logprobs(self) -> tuple[tuple[int, float], list[tuple[int, float]]] | None: ...
     @property
     def n_vocab(self) -> int: ...
     @property

@@ -45,7 +45,7 @@ class Job:
         self.session = session
         self.prompt_tokens = len(session) + len(feed)
         self.feed = feed
-        self.sampler = sampling.sampler(n_vocab, stream)
+        self.sampler = sampling.sampler(n_vocab, stream, tokenizer)
         self.sampler.accept_all(session.ids)
         self.ids: list[int] = []
         self.text = ""

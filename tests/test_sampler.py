@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import dataclasses
 import itertools
 import math
 import os
@@ -298,6 +299,19 @@ BAD = [
     ("penalty_last_n", [-2, (1 << 20) + 1, 1.5]),
     ("logit_bias", [{-1: 1.0}, {0: math.nan}, {0: math.inf}, {0: -1e39}, {"a": 1.0}]),
     ("seed", [-1, 1 << 64, 1.5]),
+    ("typical_p", [0, 1.01, math.nan]),
+    ("top_n_sigma", [-1, math.nan, math.inf]),
+    ("xtc_probability", [-0.1, 1.1, math.nan]),
+    ("xtc_threshold", [-0.1, 1.1]),
+    ("dynatemp_range", [-1, math.inf]),
+    ("dynatemp_exponent", [0, math.nan]),
+    ("mirostat", [-1, 3, 1.5]),
+    ("mirostat_tau", [-1, math.inf]),
+    ("mirostat_eta", [-0.1, 1.1]),
+    ("dry_multiplier", [-1, math.nan]),
+    ("dry_base", [0.99, math.inf]),
+    ("dry_allowed_length", [0, 1.5]),
+    ("dry_penalty_last_n", [-2, (1 << 20) + 1]),
 ]
 
 
@@ -305,8 +319,8 @@ BAD = [
 def test_bad_parameters_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be "):
         Sampling(**{name: value})
-    good = {**OFF, "temperature": 1.0, "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
-    good |= {"penalty_last_n": 64, "logit_bias": {}, "seed": 0, "stream": 0}
+    good = {f.name: f.default for f in dataclasses.fields(Sampling) if f.name != "dry_sequence_breakers"}
+    good |= {"dry_breakers": [], "logit_bias": {}, "seed": 0, "stream": 0}
     with pytest.raises((ValueError, TypeError), match=name):  # the core by itself; TypeError lists the names
         _core.Sampler(8, **{**good, name: value})
 

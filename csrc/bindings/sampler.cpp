@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings.h"
@@ -22,22 +24,54 @@ namespace {
 
 using Logits = py::array_t<float, py::array::c_style>;
 
-Sampler make_sampler(int32_t n_vocab, double temperature, int64_t top_k, double top_p, double min_p,
-                     double repetition_penalty, double presence_penalty, double frequency_penalty,
-                     int64_t penalty_last_n, const std::map<int64_t, double>& logit_bias, uint64_t seed,
-                     uint32_t stream) {
+// One keyword argument, which must be there and of the type of the field.
+template <class T>
+void take(py::kwargs& given, const char* name, T& field) {
+    if (!given.contains(name)) throw py::type_error(std::string("Sampler needs ") + name);
+    try {
+        field = given.attr("pop")(name).template cast<T>();
+    } catch (const py::cast_error&) {
+        throw py::type_error(std::string(name) + " is of a wrong type");
+    }
+}
+
+Sampler make_sampler(int32_t n_vocab, uint32_t stream, std::optional<int64_t> top_logprobs, py::kwargs given) {
     SamplingParams params;
-    params.temperature = temperature;
-    params.top_k = top_k;
-    params.top_p = top_p;
-    params.min_p = min_p;
-    params.repetition_penalty = repetition_penalty;
-    params.presence_penalty = presence_penalty;
-    params.frequency_penalty = frequency_penalty;
-    params.penalty_last_n = penalty_last_n;
+    std::map<int64_t, double> logit_bias;
+    take(given, "temperature", params.temperature);
+    take(given, "top_k", params.top_k);
+    take(given, "top_p", params.top_p);
+    take(given, "min_p", params.min_p);
+    take(given, "typical_p", params.typical_p);
+    take(given, "top_n_sigma", params.top_n_sigma);
+    take(given, "xtc_probability", params.xtc_probability);
+    take(given, "xtc_threshold", params.xtc_threshold);
+    take(given, "dynatemp_range", params.dynatemp_range);
+    take(given, "dynatemp_exponent", params.dynatemp_exponent);
+    take(given, "mirostat", params.mirostat);
+    take(given, "mirostat_tau", params.mirostat_tau);
+    take(given, "mirostat_eta", params.mirostat_eta);
+    take(given, "repetition_penalty", params.repetition_penalty);
+    take(given, "presence_penalty", params.presence_penalty);
+    take(given, "frequency_penalty", params.frequency_penalty);
+    take(given, "penalty_last_n", params.penalty_last_n);
+    take(given, "dry_multiplier", params.dry_multiplier);
+    take(given, "dry_base", params.dry_base);
+    take(given, "dry_allowed_length", params.dry_allowed_length);
+    take(given, "dry_penalty_last_n", params.dry_penalty_last_n);
+    take(given, "dry_breakers", params.dry_breakers);
+    take(given, "logit_bias", logit_bias);
+    take(given, "seed", params.seed);
+    if (!given.empty())
+        throw py::type_error("Sampler has no " + py::str(*given.attr("keys")().begin()).cast<std::string>());
     params.logit_bias.assign(logit_bias.begin(), logit_bias.end());
-    params.seed = seed;
-    return Sampler(params, n_vocab, stream);
+    return Sampler(params, n_vocab, stream, top_logprobs);
+}
+
+std::optional<std::pair<Logprobs::Entry, std::vector<Logprobs::Entry>>> logprobs(const Sampler& self) {
+    const Logprobs* of_last = self.logprobs();
+    if (!of_last) return {};
+    return {{of_last->chosen(), of_last->top()}};
 }
 
 // The GIL stays held: a draw takes well under a millisecond, and two threads must not share the buffers.
@@ -62,15 +96,16 @@ void register_sampler(py::module_& m) {
         m, "Sampler",
         "Draws token ids from logits (docs/numerics.md, 'Sampling'). One a sequence; see "
         "pyruntime.sampling.Sampling for the parameters.")
-        .def(py::init(&make_sampler), "n_vocab"_a, py::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a,
-             "repetition_penalty"_a, "presence_penalty"_a, "frequency_penalty"_a, "penalty_last_n"_a, "logit_bias"_a,
-             "seed"_a, "stream"_a)
-        .def("accept", &Sampler::accept, "id"_a, "Add an id of the sequence to the history of the penalties.")
+        .def(py::init(&make_sampler), "n_vocab"_a, py::kw_only(), "stream"_a, "top_logprobs"_a = py::none())
+        .def("accept", &Sampler::accept, "id"_a, "Add an id of the sequence to what the penalties and mirostat know.")
         .def("accept_all", &accept_all, "ids"_a, "accept() for each id of a sequence or an integer array.")
-        .def("reset", &Sampler::reset, "Forget the history.")
+        .def("reset", &Sampler::reset, "Forget all that was accepted.")
         .def("sample", &sample, "logits"_a.noconvert(), "position"_a,
              "The id drawn from logits (n_vocab,), contiguous float32, for the token at this index of the sequence.\n\n"
              "Does not accept() it. Raises NumericsError if a logit is NaN or infinity, or if all are -infinity.")
+        .def_property_readonly("logprobs", &logprobs,
+                               "Of the id sampled last: (id, log probability), and a list of such pairs of the "
+                               "likeliest; None where they were not asked for.")
         .def_property_readonly("n_vocab", &Sampler::n_vocab)
         .def_property_readonly("seed", &Sampler::seed)
         .def_property_readonly("stream", &Sampler::stream);

@@ -21,11 +21,14 @@ inline PhiloxCounter philox4x32_10(PhiloxCounter c, PhiloxKey key) {
     return c;
 }
 
+enum class Purpose : uint32_t { draw = 0, xtc = 1 };  // what a token needs random bits for
+
 // 64 uniform bits for the token at `position` of `stream`.
-inline uint64_t random_bits(uint64_t seed, uint32_t stream, uint64_t position) {
+inline uint64_t random_bits(uint64_t seed, uint32_t stream, uint64_t position, Purpose purpose = Purpose::draw) {
     const PhiloxKey key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
-    const PhiloxCounter x =
-        philox4x32_10({static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), stream, 0}, key);
+    const PhiloxCounter x = philox4x32_10({static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32),
+                                           stream, static_cast<uint32_t>(purpose)},
+                                          key);
     return uint64_t{x[0]} << 32 | x[1];
 }
 

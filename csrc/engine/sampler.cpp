@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
-#include <cstring>
 #include <functional>
 #include <limits>
-#include <stdexcept>
 #include <string>
 
 #include "dispatch/fp_env.h"
 #include "dispatch/isa.h"
 #include "engine/philox.h"
-#include "errors.h"
+#include "engine/rope_math.h"
 
 namespace pyruntime {
 
@@ -21,145 +19,18 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int kDigitBits = 11;  // three digits make a 32-bit rank; 2048 sums are 16 KiB, half of a small L1 cache
 constexpr size_t kBuckets = size_t{1} << kDigitBits;
+constexpr size_t kZipf = 100;  // candidates from which mirostat 1 estimates the exponent
+constexpr double kLog2E = 1.4426950408889634;
 
-// Integers in the order of the logits, -0 equal to +0 (adding +0 makes it +0). A positive NaN is above rank(+infinity),
-// a negative one below rank(-infinity). As integers, because a maximum of floats is not vectorized without fast-math.
-inline int32_t rank(float x) {
-    x += 0.0f;
-    int32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF);
-}
-
-inline uint32_t unsigned_rank(float x) { return static_cast<uint32_t>(rank(x)) ^ 0x80000000u; }
-
-// A candidate as one integer: larger is before, that is a larger logit or, at equal logits, a lower id.
-inline int64_t pack(int32_t rank, size_t id) {
-    return static_cast<int64_t>(static_cast<uint64_t>(static_cast<uint32_t>(rank)) << 32 | (~id & 0xFFFFFFFF));
-}
-inline int32_t packed_id(int64_t candidate) { return static_cast<int32_t>(~static_cast<uint32_t>(candidate)); }
-inline int32_t packed_rank(int64_t candidate) { return static_cast<int32_t>(candidate >> 32); }
-
-// rint(e * 2^40), for 0 <= e <= 1: adding 2^52 rounds to an integer, which then stands in the low bits.
-inline uint64_t weight(float e) {
-    const double rounded = static_cast<double>(e) * Sampler::kWeightOne + 0x1p52;
-    uint64_t bits;
-    std::memcpy(&bits, &rounded, sizeof bits);
-    return bits & ((uint64_t{1} << 52) - 1);
-}
-
-uint64_t total_weight(const float* e, size_t n) {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < n; ++i) sum += weight(e[i]);
-    return sum;
-}
-
-[[noreturn]] void throw_not_finite(const float* x, size_t n) {
-    for (size_t id = 0; id < n; ++id) {
-        if (x[id] < kInfinity) continue;
-        throw NumericsError("the logit of token " + std::to_string(id) + (x[id] != x[id] ? " is NaN" : " is infinite") +
-                            " (bias and penalties included)");
-    }
-    throw NumericsError("every logit is -infinity (bias and penalties included): no token is left to draw");
-}
-
-// The first candidate: the largest logit, at the lowest id that has it.
-size_t argmax(const float* x, size_t n) {
-    constexpr size_t kBlock = 1024;
-    int32_t best = rank(-kInfinity), lowest = 0;
-    size_t best_block = 0;
-    for (size_t begin = 0; begin < n; begin += kBlock) {
-        const size_t end = std::min(begin + kBlock, n);
-        int32_t top = std::numeric_limits<int32_t>::min();
-        for (size_t i = begin; i < end; ++i) {
-            const int32_t r = rank(x[i]);
-            top = std::max(top, r);
-            lowest = std::min(lowest, r);
-        }
-        if (top > best) {
-            best = top;
-            best_block = begin;
-        }
-    }
-    if (best >= rank(kInfinity) || best == rank(-kInfinity) || lowest < rank(-kInfinity)) throw_not_finite(x, n);
-    size_t id = best_block;
-    while (rank(x[id]) != best) ++id;
-    return id;
-}
-
-void require(bool ok, const char* name, const char* range) {
-    if (!ok) throw std::invalid_argument(std::string(name) + " must be " + range);
-}
-
-bool fits_float(double x) { return std::fabs(x) <= FLT_MAX; }  // false for NaN
-
-void validate(const SamplingParams& p, int32_t n_vocab) {
-    require(n_vocab >= 1 && n_vocab <= Sampler::kMaxVocab, "n_vocab", "between 1 and 4194304");
-    require(p.temperature >= 0 && fits_float(p.temperature), "temperature", "a finite number >= 0");
-    require(p.top_k >= 0, "top_k", ">= 0 (0: off)");
-    require(p.top_p > 0 && p.top_p <= 1, "top_p", "above 0 and at most 1 (1: off)");
-    require(p.min_p >= 0 && p.min_p <= 1, "min_p", "between 0 and 1 (0: off)");
-    require(fits_float(p.repetition_penalty) && static_cast<float>(p.repetition_penalty) > 0, "repetition_penalty",
-            "a finite number > 0 (1: off)");
-    require(fits_float(p.presence_penalty), "presence_penalty", "a finite number");
-    require(fits_float(p.frequency_penalty), "frequency_penalty", "a finite number");
-    require(p.penalty_last_n >= -1 && p.penalty_last_n <= Sampler::kMaxLastN, "penalty_last_n",
-            "between 0 and 1048576, or -1 for the whole sequence");
-    for (const auto& [id, bias] : p.logit_bias) {
-        require(id >= 0 && id < n_vocab, "logit_bias",
-                ("of ids below n_vocab " + std::to_string(n_vocab) + ", not " + std::to_string(id)).c_str());
-        require(fits_float(bias) || bias == -HUGE_VAL, "logit_bias", "finite, or -infinity to ban a token");
-    }
+// Integers that are larger the nearer x is to `typical`.
+inline uint32_t rank_of_distance(float x, float typical) {
+    return ~static_cast<uint32_t>(rank(x > typical ? x - typical : typical - x));
 }
 
 }  // namespace
 
-History::History(int32_t n_vocab, int32_t last_n)
-    : last_n_(last_n),
-      ring_(static_cast<size_t>(std::max(last_n, 0)), -1),
-      counts_(static_cast<size_t>(n_vocab)),
-      slot_(static_cast<size_t>(n_vocab)) {
-    distinct_.reserve(static_cast<size_t>(last_n < 0 ? n_vocab : std::min(n_vocab, last_n)));
-}
-
-void History::push(int32_t id) {
-    if (last_n_ == 0) return;
-    if (last_n_ > 0) {
-        int32_t& oldest = ring_[next_];  // -1: not yet written
-        if (oldest >= 0) remove(oldest);
-        oldest = id;
-        next_ = (next_ + 1) % ring_.size();
-    }
-    const auto i = static_cast<size_t>(id);
-    if (counts_[i]++ == 0) {
-        slot_[i] = static_cast<uint32_t>(distinct_.size());
-        distinct_.push_back(id);
-    }
-}
-
-void History::remove(int32_t id) {
-    const auto i = static_cast<size_t>(id);
-    if (--counts_[i] > 0) return;
-    const int32_t last = distinct_.back();
-    distinct_[slot_[i]] = last;
-    slot_[static_cast<size_t>(last)] = slot_[i];
-    distinct_.pop_back();
-}
-
-void History::clear() {
-    for (const int32_t id : distinct_) counts_[static_cast<size_t>(id)] = 0;
-    distinct_.clear();
-    std::fill(ring_.begin(), ring_.end(), -1);
-    next_ = 0;
-}
-
-Sampler::Sampler(const SamplingParams& params, int32_t n_vocab, uint32_t stream)
-    : kernels_(&choose_isa()),
-      n_vocab_(n_vocab),
-      stream_(stream),
-      seed_(params.seed),
-      top_p_(params.top_p),
-      min_p_(params.min_p) {
+Sampler::Sampler(const SamplingParams& params, int32_t n_vocab, uint32_t stream, std::optional<int64_t> top_logprobs)
+    : params_(params), kernels_(&choose_isa()), n_vocab_(n_vocab), stream_(stream), seed_(params.seed) {
     const FpEnvironment environment;  // the roundings to float32 are part of the result
     validate(params, n_vocab);
     const auto n = static_cast<size_t>(n_vocab);
@@ -171,58 +42,50 @@ Sampler::Sampler(const SamplingParams& params, int32_t n_vocab, uint32_t stream)
         bias_.emplace_back(static_cast<int32_t>(id), static_cast<float>(bias));
     }
     penalized_ = params.penalty_last_n != 0 && (repetition_ != 1 || presence_ != 0 || frequency_ != 0);
+    const bool dry = params.dry_multiplier > 0 && params.dry_penalty_last_n != 0;
     if (penalized_) history_ = History(n_vocab, static_cast<int32_t>(params.penalty_last_n));
-    if (penalized_ || !bias_.empty()) adjusted_.resize(n);
+    if (dry) dry_ = Dry(params, n_vocab);
+    if (penalized_ || dry || !bias_.empty()) adjusted_.resize(n);
+    if (top_logprobs) {
+        require(*top_logprobs >= 0 && *top_logprobs <= n_vocab, "top_logprobs",
+                ("between 0 and " + std::to_string(n_vocab)).c_str());
+        logprobs_.emplace(static_cast<size_t>(*top_logprobs));
+    }
     if (temperature_ == 0) return;
 
-    top_k_ = params.top_k < n_vocab ? static_cast<size_t>(params.top_k) : 0;
-    // The worst case, logits in ascending order, selects anew each time the room beyond k is full.
-    if (top_k_ > 0) best_.resize(top_k_ + std::max<size_t>(top_k_, 256));
-    const size_t room = top_k_ > 0 ? top_k_ : n;
+    if (params.mirostat > 0) {
+        mirostat_.emplace(params.mirostat_tau, params.mirostat_eta);
+        if (params.mirostat == 1) order_.resize(n);
+    } else if (params.top_k < n_vocab) {
+        best_ = TopK(static_cast<size_t>(params.top_k));
+    }
+    const size_t room = best_.k() > 0 ? best_.k() : n;
     ids_.resize(room);
     x_.resize(room);
     e_.resize(room);
-    if (top_p_ < 1) buckets_.resize(kBuckets);
+    if (params.top_p < 1 || params.typical_p < 1) buckets_.resize(kBuckets);
 }
 
 void Sampler::accept(int32_t id) {
     require(id >= 0 && id < n_vocab_, "id", ("between 0 and " + std::to_string(n_vocab_ - 1)).c_str());
     if (penalized_) history_.push(id);
+    dry_.push(id);
+    if (mirostat_) mirostat_->accept(id);
 }
 
-// The candidates for which `keep(logit, e)` holds; without a branch, for most of them go and some stay.
-template <class Keep>
-void Sampler::filter(Keep keep) {
-    size_t kept = 0;
-    for (size_t i = 0; i < n_; ++i) {
-        const float x = x_[i], e = e_[i];
-        ids_[kept] = ids_[i];
-        x_[kept] = x;
-        e_[kept] = e;
-        kept += keep(x, e) ? 1 : 0;
-    }
-    n_ = kept;
+void Sampler::reset() {
+    history_.clear();
+    dry_.clear();
+    if (mirostat_) mirostat_->reset();
 }
 
 int32_t Sampler::sample(const float* logits, uint64_t position) {
     const FpEnvironment environment;
     const float* x = adjust(logits);
-    const size_t first = argmax(x, static_cast<size_t>(n_vocab_));
-    if (temperature_ == 0) return static_cast<int32_t>(first);
-
-    const float max = x[first];
-    if (top_k_ > 0) {
-        take_top_k(x);
-    } else {
-        take_all(x);
-    }
-    if (top_p_ < 1 || min_p_ > 0) {
-        exponentiate(max, 1.0f);
-        if (top_p_ < 1) keep_nucleus();
-        filter([this](float, float e) { return static_cast<double>(e) >= min_p_; });
-    }
-    exponentiate(max, temperature_);
-    return draw(position);
+    const size_t first = first_candidate(x, static_cast<size_t>(n_vocab_));
+    const int32_t id = temperature_ == 0 ? static_cast<int32_t>(first) : choose(x, x[first], position);
+    if (logprobs_) logprobs_->compute(*kernels_, logits, static_cast<size_t>(n_vocab_), id);
+    return id;
 }
 
 // Bias and penalties touch few tokens, but the caller's logits stay as they are.
@@ -235,44 +98,44 @@ const float* Sampler::adjust(const float* logits) {
         x = x > 0 ? x / repetition_ : x * repetition_;
         x = x - (presence_ + frequency_ * static_cast<float>(history_.count(id)));
     }
+    dry_.penalize(adjusted_.data());
     return adjusted_.data();
 }
 
-// One pass, which skips whole blocks below the k-th best so far: 40 of 150,000 random logits take about 370 inserts.
+int32_t Sampler::choose(const float* x, float max, uint64_t position) {
+    const SamplingParams& p = params_;
+    if (mirostat_) {
+        take_all(x);
+        return draw_mirostat(max, position);
+    }
+    if (best_.k() > 0) {
+        take_top_k(x);
+    } else {
+        take_all(x);
+    }
+    if (p.top_n_sigma > 0) keep_near_max(x, max);
+    if (p.typical_p < 1) {
+        exponentiate(max, 1.0f);
+        keep_typical(max);
+        max = x_[first()];
+    }
+    if (p.top_p < 1 || p.min_p > 0 || p.xtc_probability > 0) {
+        exponentiate(max, 1.0f);
+        if (p.top_p < 1) keep_share(p.top_p, [](float logit) { return unsigned_rank(logit); });
+        filter([&p](size_t, float, float e) { return static_cast<double>(e) >= p.min_p; });
+        if (p.xtc_probability > 0 && exclude_top_choices(position)) max = x_[first()];
+    }
+    const float temperature = p.dynatemp_range > 0 ? dynamic_temperature(max) : temperature_;
+    if (temperature == 0) return ids_[first()];
+    exponentiate(max, temperature);
+    return ids_[draw(position)];
+}
+
 void Sampler::take_top_k(const float* x) {
-    constexpr size_t kBlock = 64;
-    const auto n_vocab = static_cast<size_t>(n_vocab_);
-    const auto begin = best_.begin();
-    const auto keep_best = [&](size_t n) {
-        std::nth_element(begin, begin + static_cast<std::ptrdiff_t>(top_k_ - 1), begin + static_cast<std::ptrdiff_t>(n),
-                         std::greater<>());
-    };
-    // A logit equal to the threshold is behind it, because its id is higher; -infinity is no candidate.
-    int32_t threshold = rank(-kInfinity);
-    size_t n = 0;
-    for (size_t block = 0; block < n_vocab; block += kBlock) {
-        const size_t end = std::min(block + kBlock, n_vocab);
-        int32_t top = threshold;
-        for (size_t i = block; i < end; ++i) top = std::max(top, rank(x[i]));
-        if (top == threshold) continue;
-        for (size_t i = block; i < end; ++i) {
-            const int32_t r = rank(x[i]);
-            if (r <= threshold) continue;
-            best_[n++] = pack(r, i);
-            if (n < best_.size()) continue;
-            keep_best(n);
-            n = top_k_;
-            threshold = packed_rank(best_[top_k_ - 1]);
-        }
-    }
-    if (n > top_k_) {
-        keep_best(n);
-        n = top_k_;
-    }
-    for (size_t i = 0; i < n; ++i) ids_[i] = packed_id(best_[i]);
-    std::sort(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(n));
-    for (size_t i = 0; i < n; ++i) x_[i] = x[ids_[i]];
-    n_ = n;
+    n_ = best_.select(x, static_cast<size_t>(n_vocab_));
+    for (size_t i = 0; i < n_; ++i) ids_[i] = packed_id(best_.found()[i]);
+    std::sort(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(n_));
+    for (size_t i = 0; i < n_; ++i) x_[i] = x[ids_[i]];
 }
 
 void Sampler::take_all(const float* x) {
@@ -285,47 +148,167 @@ void Sampler::take_all(const float* x) {
     n_ = n;
 }
 
+// The candidates for which `keep(index, logit, e)` holds; without a branch, for most of them go and some stay.
+template <class Keep>
+void Sampler::filter(Keep keep) {
+    size_t kept = 0;
+    for (size_t i = 0; i < n_; ++i) {
+        const float x = x_[i], e = e_[i];
+        ids_[kept] = ids_[i];
+        x_[kept] = x;
+        e_[kept] = e;
+        kept += keep(i, x, e) ? 1 : 0;
+    }
+    n_ = kept;
+}
+
+// top-n-sigma: the spread is that of all logits above -infinity, whatever top-k has left of them.
+void Sampler::keep_near_max(const float* x, float max) {
+    const auto n_vocab = static_cast<size_t>(n_vocab_);
+    size_t n = 0;
+    for (size_t i = 0; i < n_vocab; ++i) n += x[i] > -kInfinity ? 1 : 0;
+    const double count = static_cast<double>(n);
+    const double mean = lane_sum(n_vocab, [x](size_t i) { return x[i] > -kInfinity ? double{x[i]} : 0.0; }) / count;
+    const double squares = lane_sum(n_vocab, [x, mean](size_t i) {
+        const double d = x[i] > -kInfinity ? double{x[i]} - mean : 0.0;
+        return d * d;
+    });
+    const double least = double{max} - params_.top_n_sigma * std::sqrt(squares / count);
+    filter([least](size_t, float logit, float) { return double{logit} >= least; });
+}
+
 void Sampler::exponentiate(float max, float temperature) {
     for (size_t i = 0; i < n_; ++i) e_[i] = (x_[i] - max) / temperature;
     kernels_->exp(e_.data(), static_cast<int64_t>(n_), e_.data());
 }
 
-// top-p without a sort: a sum of integer weights has no order, so the last logit kept is found digit by digit of its
-// rank, from the weight in each bucket, and each digit drops what is below. Linear for any logits: 150,000 take 0.6 ms
-// for a model's logits and 1.7 ms for nearly equal ones, where sorting alone takes 7.5 ms.
-void Sampler::keep_nucleus() {
-    const double need = top_p_ * static_cast<double>(total_weight(e_.data(), n_));
+// The best by rank(logit), then by id, until their weight reaches a share of the total. Without a sort: a sum of
+// integer weights has no order, so the last rank kept is found digit by digit, from the weight in each bucket, and each
+// digit drops what is below. Linear for any logits: 150,000 take 0.6 ms for a model's logits and 1.7 ms for nearly
+// equal ones, where sorting alone takes 7.5 ms.
+template <class Rank>
+void Sampler::keep_share(double share, Rank rank_of) {
+    const double need = share * static_cast<double>(total_weight(e_.data(), n_));
     uint64_t sum = 0;    // the weight of all candidates of a rank above the bucket looked at
     uint32_t last = 0;   // the rank of the last logit kept, in the digits found so far
     uint32_t known = 0;  // the mask of those digits
     for (const int shift : {32 - kDigitBits, 32 - 2 * kDigitBits, 0}) {
         std::fill(buckets_.begin(), buckets_.end(), 0);
         for (size_t i = 0; i < n_; ++i) {
-            const uint32_t r = unsigned_rank(x_[i]);
+            const uint32_t r = rank_of(x_[i]);
             if ((r & known) == last) buckets_[(r & ~known) >> shift] += weight(e_[i]);
         }
         size_t bucket = kBuckets - 1;
         while (static_cast<double>(sum + buckets_[bucket]) < need) sum += buckets_[bucket--];
         last |= static_cast<uint32_t>(bucket) << shift;
         known = ~uint32_t{0} << shift;
-        filter([last](float x, float) { return unsigned_rank(x) >= last; });
+        filter([last, rank_of](size_t, float x, float) { return rank_of(x) >= last; });
     }
-    // Of logits equal to the last one the lower ids stay, until the sum is reached.
-    filter([&](float x, float e) {
-        if (unsigned_rank(x) > last) return true;
+    // Of those of the last rank the lower ids stay, until the sum is reached.
+    filter([&](size_t, float x, float e) {
+        if (rank_of(x) > last) return true;
         if (static_cast<double>(sum) >= need) return false;
         sum += weight(e);
         return true;
     });
 }
 
-int32_t Sampler::draw(uint64_t position) const {
+// The mean of logit - max under the probabilities: minus the entropy, up to the logarithm of the partition.
+double Sampler::mean_distance(float max) const {
+    const double sum = lane_sum(n_, [this, max](size_t i) {
+        const uint64_t w = weight(e_[i]);
+        return w > 0 ? static_cast<double>(w) * double{x_[i] - max} : 0.0;  // not 0 * -infinity
+    });
+    return sum / static_cast<double>(total_weight(e_.data(), n_));
+}
+
+// Meister et al. 2022: by |-log p - entropy|. The logarithm of the partition cancels in that, and what is left is the
+// distance of a logit from the mean of the logits under p.
+void Sampler::keep_typical(float max) {
+    const auto mean = static_cast<float>(mean_distance(max));
+    keep_share(params_.typical_p, [max, mean](float x) { return rank_of_distance(x - max, mean); });
+}
+
+// XTC (by p-e-w): all but the last of the candidates that reach the threshold go. Whether they did.
+bool Sampler::exclude_top_choices(uint64_t position) {
+    const uint64_t bits = random_bits(seed_, stream_, position, Purpose::xtc);
+    if (static_cast<double>(bits >> 11) * 0x1p-53 >= params_.xtc_probability) return false;
+    const double least = params_.xtc_threshold * static_cast<double>(total_weight(e_.data(), n_));
+    int64_t last = std::numeric_limits<int64_t>::max();
+    size_t reach = 0;
+    for (size_t i = 0; i < n_; ++i) {
+        if (static_cast<double>(weight(e_[i])) < least) continue;
+        ++reach;
+        last = std::min(last, pack_candidate(rank(x_[i]), i));
+    }
+    if (reach < 2) return false;
+    const auto stays = static_cast<size_t>(packed_id(last));
+    filter([=](size_t i, float, float e) { return i == stays || static_cast<double>(weight(e)) < least; });
+    return true;
+}
+
+// temperature +- range, by the entropy of the candidates left over the largest that it could be.
+float Sampler::dynamic_temperature(float max) {
+    if (n_ < 2) return temperature_;
+    exponentiate(max, 1.0f);
+    const double total = static_cast<double>(total_weight(e_.data(), n_));
+    const double entropy = portable_log2(total / kWeightOne) - mean_distance(max) * kLog2E;  // in bits
+    const double share = std::min(entropy / portable_log2(static_cast<double>(n_)), 1.0);
+    const double exponent = share > 0x1p-60 ? params_.dynatemp_exponent * portable_log2(share) : -900.0;
+    const double low = std::max(0.0, params_.temperature - params_.dynatemp_range);
+    const double high = params_.temperature + params_.dynatemp_range;
+    const double temperature = low + (high - low) * portable_exp2(std::max(exponent, -900.0));
+    return static_cast<float>(std::min(temperature, double{FLT_MAX}));
+}
+
+// The index of the first candidate left.
+size_t Sampler::first() const {
+    int64_t best = pack_candidate(rank(x_[0]), 0);
+    for (size_t i = 1; i < n_; ++i) best = std::max(best, pack_candidate(rank(x_[i]), i));
+    return static_cast<size_t>(packed_id(best));
+}
+
+// The index of the candidate drawn.
+size_t Sampler::draw(uint64_t position) const {
     const uint64_t total = total_weight(e_.data(), n_);
     const uint64_t target = scale_bits(random_bits(seed_, stream_, position), total);
     uint64_t sum = 0;
     size_t i = 0;
     while ((sum += weight(e_[i])) <= target) ++i;  // ends: target < total
-    return ids_[i];
+    return i;
+}
+
+int32_t Sampler::draw_mirostat(float max, uint64_t position) {
+    exponentiate(max, temperature_);
+    if (params_.mirostat == 1) {
+        keep_by_zipf(max);
+    } else {
+        const double least = mirostat_->least_weight(total_weight(e_.data(), n_));
+        const size_t best = first();
+        filter([=](size_t i, float, float e) { return i == best || static_cast<double>(weight(e)) >= least; });
+    }
+    const size_t drawn = draw(position);
+    mirostat_->drew(ids_[drawn], weight(e_[drawn]), total_weight(e_.data(), n_));
+    return ids_[drawn];
+}
+
+// Mirostat 1 looks at candidates that have a weight: the others have no difference of logarithms.
+void Sampler::keep_by_zipf(float max) {
+    filter([](size_t, float, float e) { return weight(e) > 0; });
+    for (size_t i = 0; i < n_; ++i) order_[i] = pack_candidate(rank(x_[i]), i);
+    const auto begin = order_.begin();
+    const size_t n_first = std::min(n_, kZipf);
+    std::partial_sort(begin, begin + static_cast<std::ptrdiff_t>(n_first), begin + static_cast<std::ptrdiff_t>(n_),
+                      std::greater<>());
+    double d[kZipf];
+    for (size_t i = 0; i < n_first; ++i) {
+        d[i] = double{x_[static_cast<size_t>(packed_id(order_[i]))] - max} / double{temperature_};
+    }
+    const size_t k = mirostat_->keep(d, n_first, n_);
+    std::nth_element(begin, begin + static_cast<std::ptrdiff_t>(k - 1), begin + static_cast<std::ptrdiff_t>(n_),
+                     std::greater<>());
+    const int64_t last = order_[k - 1];
+    filter([this, last](size_t i, float x, float) { return pack_candidate(rank(x), i) >= last; });
 }
 
 }  // namespace pyruntime

@@ -1,63 +1,34 @@
-// From logits to a token id: bias, penalties, top-k, top-p, min-p, temperature, draw (docs/numerics.md, "Sampling").
+// From logits to a token id, by the chain of rules in docs/numerics.md, "Sampling".
 // The random number is a function of (seed, stream, position) alone, so what else is in the batch cannot matter.
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
+
+#include "engine/candidates.h"
+#include "engine/logprobs.h"
+#include "engine/mirostat.h"
+#include "engine/penalties.h"
+#include "engine/sampling_params.h"
 
 namespace pyruntime {
 
 struct KernelTable;
 
-struct SamplingParams {
-    double temperature = 0.8;  // 0: greedy
-    int64_t top_k = 40;        // 0: off
-    double top_p = 0.95;       // 1: off
-    double min_p = 0.05;       // 0: off
-    double repetition_penalty = 1.0;
-    double presence_penalty = 0.0;
-    double frequency_penalty = 0.0;
-    int64_t penalty_last_n = 64;                         // 0: none, -1: the whole sequence
-    std::vector<std::pair<int64_t, double>> logit_bias;  // (id, added to its logit); -infinity bans the token
-    uint64_t seed = 0;
-};
-
-// How often each id occurs among the last `last_n` ids (-1: among all), in O(1) a token.
-class History {
-  public:
-    History() = default;  // of no ids
-    History(int32_t n_vocab, int32_t last_n);
-    void push(int32_t id);
-    void clear();
-    const std::vector<int32_t>& distinct() const { return distinct_; }
-    uint32_t count(int32_t id) const { return counts_[static_cast<size_t>(id)]; }
-
-  private:
-    void remove(int32_t id);
-
-    int32_t last_n_ = 0;
-    std::vector<int32_t> ring_;  // (last_n), the oldest at next_ once it is full
-    size_t next_ = 0;
-    std::vector<uint32_t> counts_;   // (n_vocab)
-    std::vector<uint32_t> slot_;     // (n_vocab), where in distinct_ an id of count > 0 stands
-    std::vector<int32_t> distinct_;  // the ids of count > 0, in no order
-};
-
-// One sampler a sequence; not safe to share between threads. Every buffer is allocated in the constructor.
+// One sampler a sequence; not safe to share between threads. Buffers are allocated in the constructor, but for what DRY
+// remembers of the text.
 class Sampler {
   public:
-    static constexpr int32_t kMaxVocab = 1 << 22;     // keeps a sum of weights below 2^63
-    static constexpr int32_t kMaxLastN = 1 << 20;     // the longest context there is
-    static constexpr double kWeightOne = 1ull << 40;  // the weight of the first candidate
-
+    // top_logprobs: how many log probabilities are computed beside the chosen token's; nothing: none at all.
     // Throws std::invalid_argument that names the parameter out of its range.
-    Sampler(const SamplingParams& params, int32_t n_vocab, uint32_t stream);
+    Sampler(const SamplingParams& params, int32_t n_vocab, uint32_t stream, std::optional<int64_t> top_logprobs = {});
 
-    // Adds an id of the sequence, of the prompt or sampled, to the history of the penalties.
+    // Adds an id of the sequence, of the prompt or sampled, to what the penalties and mirostat know.
     void accept(int32_t id);
-    // Forgets the history. To go back in a sequence: reset, then accept what is left of it.
-    void reset() { history_.clear(); }
+    // Forgets all of it. To go back in a sequence: reset, then accept what is left of it.
+    void reset();
     // logits: (n_vocab), not modified. position: the index in the sequence of the token being drawn.
     // Throws NumericsError if a logit is NaN or +infinity, or if all are -infinity.
     int32_t sample(const float* logits, uint64_t position);
@@ -65,37 +36,51 @@ class Sampler {
     int32_t n_vocab() const { return n_vocab_; }
     uint64_t seed() const { return seed_; }
     uint32_t stream() const { return stream_; }
+    // Of the token sampled last; nullptr where they were not asked for.
+    const Logprobs* logprobs() const { return logprobs_ ? &*logprobs_ : nullptr; }
 
   private:
     const float* adjust(const float* logits);
+    int32_t choose(const float* x, float max, uint64_t position);
     void take_top_k(const float* x);
     void take_all(const float* x);
+    void keep_near_max(const float* x, float max);
     void exponentiate(float max, float temperature);
-    void keep_nucleus();
     template <class Keep>
     void filter(Keep keep);
-    int32_t draw(uint64_t position) const;
+    template <class Rank>
+    void keep_share(double share, Rank rank);
+    double mean_distance(float max) const;
+    void keep_typical(float max);
+    bool exclude_top_choices(uint64_t position);
+    float dynamic_temperature(float max);
+    size_t first() const;
+    size_t draw(uint64_t position) const;
+    int32_t draw_mirostat(float max, uint64_t position);
+    void keep_by_zipf(float max);
 
+    const SamplingParams params_;
     const KernelTable* kernels_;  // for exp, of the same bits on every instruction set
     int32_t n_vocab_;
     uint32_t stream_;
     uint64_t seed_;
-    float temperature_;
-    size_t top_k_ = 0;  // 0: off
-    double top_p_, min_p_;
-    float repetition_, presence_, frequency_;
+    float temperature_, repetition_, presence_, frequency_;
     bool penalized_;
     std::vector<std::pair<int32_t, float>> bias_;
     History history_;
+    Dry dry_;
+    std::optional<Mirostat> mirostat_;
+    std::optional<Logprobs> logprobs_;
 
     std::vector<float> adjusted_;  // (n_vocab) where there is a bias or a penalty
-    std::vector<int64_t> best_;    // top-k: ranks of the best so far, room for more than k
+    TopK best_;                    // of k 0 without top-k
     // The candidates left, by ascending id: (top_k), or (n_vocab) without top-k.
     size_t n_ = 0;
     std::vector<int32_t> ids_;
     std::vector<float> x_;           // their logits
-    std::vector<float> e_;           // exp((x - max) / temperature), with temperature 1 for top-p and min-p
-    std::vector<uint64_t> buckets_;  // top-p: weight of the candidates by a digit of their rank
+    std::vector<float> e_;           // exp((x - max) / temperature), with temperature 1 for the rules before it
+    std::vector<uint64_t> buckets_;  // keep_share: weight of the candidates by a digit of their rank
+    std::vector<int64_t> order_;     // mirostat 1: the candidates to be sorted
 };
 
 }  // namespace pyruntime

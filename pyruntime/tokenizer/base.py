@@ -76,14 +76,18 @@ class Tokenizer:
         """The id of a token given as the vocabulary spells it, or None."""
         return self._vocabulary.ids.get(token)
 
-    def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+    def encode(
+        self, text: str, add_special: bool = True, parse_special: bool = False, at_start: bool = True
+    ) -> list[int]:
         """The ids of `text`.
 
         `add_special` adds BOS and EOS where the model wants them. `parse_special` lets spellings of control tokens in
         the text become those tokens; leave it off for text that you did not write. User-defined tokens are always
-        parsed. Raises TypeError, ValueError (a lone surrogate) and UnsupportedError (an unknown tokenizer).
+        parsed. `at_start` says that a text begins here. Raises TypeError, ValueError (a lone surrogate) and
+        UnsupportedError (an unknown tokenizer).
         """
-        ids = self._encode(self._checked_text(text), self._all_special if parse_special else self._user_defined)
+        special = self._all_special if parse_special else self._user_defined
+        ids = self._encode(self._checked_text(text), special, at_start)
         return self._with_special(ids) if add_special else ids
 
     def encode_with_mark(self, text: str, mark: str) -> list[int]:
