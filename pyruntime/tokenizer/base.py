@@ -143,7 +143,8 @@ class Tokenizer:
             value = self._bytes[i] = self._bytes_of(self._vocabulary.tokens[i], kind)
         if kind in _CONTROL:
             return b"" if skip_special else value, at_start
-        return self._without_prefix(value) if at_start else value, False
+        # The prefix is put before text, never before a user-defined token, whose spaces are its own.
+        return self._without_prefix(value) if at_start and kind != TokenType.USER_DEFINED else value, False
 
     def _longest_first(self, ids: list[int]) -> list[tuple[str, int]]:
         tokens = self._vocabulary.tokens

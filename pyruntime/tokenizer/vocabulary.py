@@ -94,6 +94,14 @@ class Fields:
                 raise self.error(f"{key}[{i}]", f"is of type {type(value).__name__}, not str")
         return list(values)
 
+    def token_id(self, name: str, n_tokens: int) -> int | None:
+        """The value of `<name>_token_id`, or None. Raises GGUFError if it is no id of a vocabulary of `n_tokens`."""
+        key = f"{name}_token_id"
+        value: int | None = self.get(key, int)
+        if value is not None and (isinstance(value, bool) or not 0 <= value < n_tokens):
+            raise self.error(key, f"is {value}, outside the vocabulary of {n_tokens} tokens")
+        return value
+
 
 class _Reader(Fields):
     def vocabulary(self) -> Vocabulary:
@@ -111,10 +119,15 @@ class _Reader(Fields):
         # An end token that the file takes for ordinary text is control, unless merges make it: then it is text.
         made = _END_NAMES.intersection(map("".join, merges))
         ends = [ids[name] for name in _END_NAMES if name in ids and name not in made]
+        # Gemma's <s> and </s> are HTML: any text may hold them, and they end nothing.
+        if all(types[ids[name]] == TokenType.USER_DEFINED if name in ids else False for name in ("<s>", "</s>")):
+            ends.remove(ids["</s>"])
         for i in ends:
             types[i] = TokenType.CONTROL
 
-        special = {name: self._id(name, len(tokens)) for name in ("bos", "eos", "eot", "eom", "unknown", "padding")}
+        special = {
+            name: self.token_id(name, len(tokens)) for name in ("bos", "eos", "eot", "eom", "unknown", "padding")
+        }
         ends += [end for name in ("eos", "eot", "eom") if (end := special[name]) is not None]
         return Vocabulary(
             kind=kind,
@@ -156,13 +169,6 @@ class _Reader(Fields):
         if "" in missing:
             return self.error(f"merges[{i}]", f"is {merge[:80]!r}, not two tokens with a space between")
         return self.error(f"merges[{i}]", f"names {missing[0][:80]!r}, which is not a token")
-
-    def _id(self, name: str, n_tokens: int) -> int | None:
-        key = f"{name}_token_id"
-        value: int | None = self.get(key, int)
-        if value is not None and (isinstance(value, bool) or not 0 <= value < n_tokens):
-            raise self.error(key, f"is {value}, outside the vocabulary of {n_tokens} tokens")
-        return value
 
     def _flag(self, name: str, token_id: int | None) -> bool | None:
         key = f"add_{name}_token"
