@@ -19,7 +19,7 @@ QuantizedRows Buffer::quantized() const {
     const int64_t blocks = round_up(max_rows_ * spec_.width / kBlock * 4, 64);
     uint8_t* d = at_ + round_up(max_rows_ * spec_.width, 64);
     return {reinterpret_cast<int8_t*>(at_), reinterpret_cast<float*>(d), reinterpret_cast<float*>(d + blocks),
-            reinterpret_cast<int32_t*>(d + 2 * blocks)};
+            reinterpret_cast<BlockSums*>(d + 2 * blocks)};
 }
 
 namespace {
@@ -90,7 +90,7 @@ class Quantize : public RowWise {
     }
     void row(const StepState& s, int64_t r) const override {
         const int64_t blocks = x_.width() / kBlock, at = r * blocks;
-        kernel_(x_.row(s, r), x_.width(), to_.q + r * x_.width(), to_.d + at, to_.e + at, to_.sum + at);
+        kernel_(x_.row(s, r), x_.width(), to_.q + r * x_.width(), to_.d + at, to_.e + at, to_.sums + at);
     }
 
   private:

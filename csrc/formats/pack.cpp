@@ -1,51 +1,67 @@
 #include "formats/pack.h"
 
-#include <stdexcept>
-
-#include "formats/blocks.h"
 #include "formats/half.h"
+#include "formats/quantized.h"
 
 namespace pyruntime::formats {
 
 namespace {
 
-constexpr int kRows = 16;
-
-// Where the arrays of a quantized group lie.
-struct Group {
-    uint8_t* q;
-    uint16_t* d;
-    uint16_t* m;
-};
-
-Group quantized_group(uint8_t* group, size_t blocks, size_t q_bytes) {
-    auto* d = reinterpret_cast<uint16_t*>(group + q_bytes * blocks);
-    return {group, d, d + kRows * blocks};
+// The arrays of scales of a group, one for each field of the format's Scales. n: blocks of a row. fn(array, field,
+// offset of the field in Scales) for each.
+template <class Format, class Group, class Fn>
+void each_field(Group* group, size_t cols, const Fn& fn) {
+    Group* array = group + Format::Codes::kBytes * (cols / 32);
+    size_t offset = 0;
+    for (const Field& field : Format::kFields) {
+        fn(array, field, offset);
+        array += kGroupRows * field.n_bytes * field.count * (cols / Format::kElements);
+        offset += field.n_bytes * field.count;
+    }
 }
 
-template <class Block>
-Block read_block(const uint8_t* src, size_t index) {
-    Block block;
-    std::memcpy(&block, src + index * sizeof(Block), sizeof(Block));
-    return block;
+// Where scale i of a block of row r is.
+size_t scale_at(const Field& field, size_t block, size_t i, size_t r) {
+    return ((block * field.count + i) * kGroupRows + r) * field.n_bytes;
 }
 
-// Four columns at a time: byte c of word w holds elements 4w + c (low nibble) and 16 + 4w + c (high nibble) of a block.
-template <class Block>
-void pack_nibbles(const Block& block, int r, uint8_t* q) {
-    constexpr uint32_t low = 0x0f0f0f0f;
-    uint32_t w[4];
-    std::memcpy(w, block.q, sizeof w);
-    const uint32_t pairs[4] = {(w[0] & low) | (w[1] & low) << 4, (w[2] & low) | (w[3] & low) << 4,
-                               (w[0] >> 4 & low) | (w[1] & ~low), (w[2] >> 4 & low) | (w[3] & ~low)};
-    for (int j = 0; j < 4; j++) std::memcpy(q + 64 * j + 4 * r, &pairs[j], 4);
+template <class Format>
+void put_scales(const typename Format::Scales& scales, uint8_t* group, size_t cols, size_t block, size_t r) {
+    each_field<Format>(group, cols, [&](uint8_t* array, const Field& field, size_t offset) {
+        const auto* from = reinterpret_cast<const uint8_t*>(&scales) + offset;
+        for (size_t i = 0; i < field.count; i++)
+            std::memcpy(array + scale_at(field, block, i, r), from + i * field.n_bytes, field.n_bytes);
+    });
 }
 
-template <class Block, class Place>
-BadValue pack_blocks(const uint8_t* src, int n_rows, size_t blocks, Place place) {
+template <class Format>
+typename Format::Scales get_scales(const uint8_t* group, size_t cols, size_t block, size_t r) {
+    typename Format::Scales scales;
+    each_field<Format>(group, cols, [&](const uint8_t* array, const Field& field, size_t offset) {
+        auto* to = reinterpret_cast<uint8_t*>(&scales) + offset;
+        for (size_t i = 0; i < field.count; i++)
+            std::memcpy(to + i * field.n_bytes, array + scale_at(field, block, i, r), field.n_bytes);
+    });
+    return scales;
+}
+
+template <class Format>
+BadValue pack_blocks(const uint8_t* src, int n_rows, size_t cols, uint8_t* group) {
+    using Block = typename Format::Block;
+    using Codes = typename Format::Codes;
+    constexpr size_t n_block = Format::kElements;
+    const size_t blocks = cols / n_block;
+    uint8_t codes[n_block];
     for (int r = 0; r < n_rows; r++)
-        for (size_t b = 0; b < blocks; b++)
-            if (!place(read_block<Block>(src, r * blocks + b), r, b)) return {r, 32 * b};
+        for (size_t b = 0; b < blocks; b++) {
+            const Block block = read_block<Block>(src, size_t(r) * blocks + b);
+            const auto scales = Format::scales(block);
+            if (!Format::finite(scales)) return {r, n_block * b};
+            put_scales<Format>(scales, group, cols, b, size_t(r));
+            Format::codes(block, codes);
+            for (size_t i = 0; i < n_block / 32; i++)
+                Codes::put(codes + 32 * i, size_t(r), group + (n_block / 32 * b + i) * Codes::kBytes);
+        }
     return {};
 }
 
@@ -55,9 +71,9 @@ BadValue pack_u16(const uint8_t* src, int n_rows, size_t cols, uint8_t* group, F
     for (int r = 0; r < n_rows; r++)
         for (size_t k = 0; k < cols; k++) {
             uint16_t h;
-            std::memcpy(&h, src + 2 * (r * cols + k), 2);
+            std::memcpy(&h, src + 2 * (size_t(r) * cols + k), 2);
             if (!finite(h)) return {r, k};
-            to[kRows * k + r] = h;
+            to[kGroupRows * k + size_t(r)] = h;
         }
     return {};
 }
@@ -67,70 +83,37 @@ BadValue pack_f32(const uint8_t* src, int n_rows, size_t cols, uint8_t* group) {
     for (int r = 0; r < n_rows; r++)
         for (size_t k = 0; k < cols; k++) {
             uint32_t bits;
-            std::memcpy(&bits, src + 4 * (r * cols + k), 4);
+            std::memcpy(&bits, src + 4 * (size_t(r) * cols + k), 4);
             if ((bits & 0x7f800000) == 0x7f800000) return {r, k};
-            to[kRows * k + r] = from_bits(bits);
+            to[kGroupRows * k + size_t(r)] = from_bits(bits);
         }
     return {};
 }
 
-}  // namespace
-
-size_t group_bytes(uint32_t type, size_t cols) {
-    const size_t blocks = cols / 32;
-    size_t n = 0;
+size_t array_bytes(uint32_t type, size_t cols) {
     switch (type) {
-        case Q4_0:
-            n = blocks * (256 + 32);
-            break;
-        case Q4_1:
-            n = blocks * (256 + 64);
-            break;
-        case Q8_0:
-            n = blocks * (512 + 32);
-            break;
         case F16:
         case BF16:
-            n = cols * 32;
-            break;
+            return cols * kGroupRows * 2;
         case F32:
-            n = cols * 64;
-            break;
+            return cols * kGroupRows * 4;
         default:
-            throw std::invalid_argument("group_bytes: unsupported type");
+            return with_format(type, [&](auto format) {
+                using Format = decltype(format);
+                size_t n = 0;  // bytes of a block's scales
+                for (const Field& field : Format::kFields) n += field.n_bytes * field.count;
+                return Format::Codes::kBytes * (cols / 32) + kGroupRows * n * (cols / Format::kElements);
+            });
     }
-    return (n + 63) / 64 * 64;
 }
 
+}  // namespace
+
+size_t group_bytes(uint32_t type, size_t cols) { return (array_bytes(type, cols) + 63) / 64 * 64; }
+
 BadValue pack_group(uint32_t type, const uint8_t* src, int n_rows, size_t cols, uint8_t* group) {
-    const size_t blocks = cols / 32;
-    if (n_rows < kRows) std::memset(group, 0, group_bytes(type, cols));
+    if (size_t(n_rows) < kGroupRows) std::memset(group, 0, group_bytes(type, cols));
     switch (type) {
-        case Q4_0: {
-            const Group g = quantized_group(group, blocks, 256);
-            return pack_blocks<BlockQ4_0>(src, n_rows, blocks, [&](const BlockQ4_0& block, int r, size_t b) {
-                pack_nibbles(block, r, g.q + 256 * b);
-                g.d[kRows * b + r] = block.d;
-                return half_is_finite(block.d);
-            });
-        }
-        case Q4_1: {
-            const Group g = quantized_group(group, blocks, 256);
-            return pack_blocks<BlockQ4_1>(src, n_rows, blocks, [&](const BlockQ4_1& block, int r, size_t b) {
-                pack_nibbles(block, r, g.q + 256 * b);
-                g.d[kRows * b + r] = block.d;
-                g.m[kRows * b + r] = block.m;
-                return half_is_finite(block.d) && half_is_finite(block.m);
-            });
-        }
-        case Q8_0: {
-            const Group g = quantized_group(group, blocks, 512);
-            return pack_blocks<BlockQ8_0>(src, n_rows, blocks, [&](const BlockQ8_0& block, int r, size_t b) {
-                for (int k = 0; k < 8; k++) std::memcpy(g.q + 512 * b + 64 * k + 4 * r, block.q + 4 * k, 4);
-                g.d[kRows * b + r] = block.d;
-                return half_is_finite(block.d);
-            });
-        }
         case F16:
             return pack_u16(src, n_rows, cols, group, half_is_finite);
         case BF16:
@@ -138,54 +121,37 @@ BadValue pack_group(uint32_t type, const uint8_t* src, int n_rows, size_t cols, 
         case F32:
             return pack_f32(src, n_rows, cols, group);
         default:
-            throw std::invalid_argument("pack_group: unsupported type");
+            return with_format(type,
+                               [&](auto format) { return pack_blocks<decltype(format)>(src, n_rows, cols, group); });
     }
 }
 
 void unpack_row(uint32_t type, const uint8_t* group, int row, size_t cols, float* dst) {
-    const size_t blocks = cols / 32;
-    const auto* halves = reinterpret_cast<const uint16_t*>(group);
-    // Column i of a block of nibbles: step pair i / 8, low half of the pair first.
-    const auto nibble_at = [&](size_t b, int i) {
-        const int byte = group[256 * b + 64 * (i / 8) + 4 * row + i % 4];
-        return i % 8 < 4 ? byte & 15 : byte >> 4;
-    };
+    const auto* halves = reinterpret_cast<const uint16_t*>(group) + row;
+    const auto* floats = reinterpret_cast<const float*>(group) + row;
     switch (type) {
-        case Q4_0: {
-            const auto* d = reinterpret_cast<const uint16_t*>(group + 256 * blocks);
-            for (size_t b = 0; b < blocks; b++)
-                for (int i = 0; i < 32; i++)
-                    dst[32 * b + i] = half_to_float(d[kRows * b + row]) * float(nibble_at(b, i) - 8);
-            return;
-        }
-        case Q4_1: {
-            const auto* d = reinterpret_cast<const uint16_t*>(group + 256 * blocks);
-            const auto* m = d + kRows * blocks;
-            for (size_t b = 0; b < blocks; b++)
-                for (int i = 0; i < 32; i++)
-                    dst[32 * b + i] =
-                        half_to_float(d[kRows * b + row]) * float(nibble_at(b, i)) + half_to_float(m[kRows * b + row]);
-            return;
-        }
-        case Q8_0: {
-            const auto* d = reinterpret_cast<const uint16_t*>(group + 512 * blocks);
-            for (size_t b = 0; b < blocks; b++)
-                for (int i = 0; i < 32; i++)
-                    dst[32 * b + i] = float(int8_t(group[512 * b + 64 * (i / 4) + 4 * row + i % 4])) *
-                                      half_to_float(d[kRows * b + row]);
-            return;
-        }
         case F16:
-            for (size_t k = 0; k < cols; k++) dst[k] = half_to_float(halves[kRows * k + row]);
+            for (size_t k = 0; k < cols; k++) dst[k] = half_to_float(halves[kGroupRows * k]);
             return;
         case BF16:
-            for (size_t k = 0; k < cols; k++) dst[k] = bf16_to_float(halves[kRows * k + row]);
+            for (size_t k = 0; k < cols; k++) dst[k] = bf16_to_float(halves[kGroupRows * k]);
             return;
         case F32:
-            for (size_t k = 0; k < cols; k++) dst[k] = reinterpret_cast<const float*>(group)[kRows * k + row];
+            for (size_t k = 0; k < cols; k++) dst[k] = floats[kGroupRows * k];
             return;
         default:
-            throw std::invalid_argument("unpack_row: unsupported type");
+            return with_format(type, [&](auto format) {
+                using Format = decltype(format);
+                using Codes = typename Format::Codes;
+                constexpr size_t n_block = Format::kElements;
+                uint8_t codes[n_block];
+                for (size_t b = 0; b < cols / n_block; b++) {
+                    for (size_t i = 0; i < n_block / 32; i++)
+                        Codes::get(group + (n_block / 32 * b + i) * Codes::kBytes, size_t(row), codes + 32 * i);
+                    const auto scales = get_scales<Format>(group, cols, b, size_t(row));
+                    values<Format>(codes, scales, dst + n_block * b);
+                }
+            });
     }
 }
 

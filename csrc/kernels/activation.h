@@ -26,7 +26,7 @@ inline f32x16 exp(f32x16 x) {
 
 inline f32x16 silu(f32x16 x) { return div(x, add(set1(1.0f), exp(sub(set1(0.0f), x)))); }
 
-inline void quantize(const float* x, int64_t cols, int8_t* q, float* d, float* e, int32_t* sum) {
+inline void quantize(const float* x, int64_t cols, int8_t* q, float* d, float* e, BlockSums* sums) {
     const i32x16 magnitude = set1_i32(0x7fffffff);
     const f32x16 magic = set1(12582912.0f);
     for (int64_t b = 0; b < cols / kBlock; b++) {
@@ -43,15 +43,16 @@ inline void quantize(const float* x, int64_t cols, int8_t* q, float* d, float* e
         }
         if (inverse != 0) {
             const f32x16 r = set1(inverse);
-            sum[b] = store_i8(q + kBlock * b, sub(add(mul(lo, r), magic), magic)) +
-                     store_i8(q + kBlock * b + 16, sub(add(mul(hi, r), magic), magic));
+            const int32_t first = store_i8(q + kBlock * b, sub(add(mul(lo, r), magic), magic));
+            const int32_t second = store_i8(q + kBlock * b + 16, sub(add(mul(hi, r), magic), magic));
+            sums[b] = {int16_t(first + second), int16_t(first)};
         } else {
             store_i8(q + kBlock * b, set1(0));
             store_i8(q + kBlock * b + 16, set1(0));
-            sum[b] = 0;
+            sums[b] = {0, 0};
         }
         d[b] = scale;
-        e[b] = scale * float(sum[b]);
+        e[b] = scale * float(sums[b].all);
     }
 }
 

@@ -1,11 +1,13 @@
 // Everything an isa_<name>.cpp compiles, after it has included its simd header.
 #pragma once
+#include "formats/codebooks.h"
 #include "formats/types.h"
 #include "kernels/table.h"
 //
 #include "kernels/activation.h"
 #include "kernels/attention.h"
 #include "kernels/matmul_float.h"
+#include "kernels/matmul_formats.h"
 #include "kernels/matmul_quantized.h"
 #include "kernels/rows.h"
 
@@ -20,8 +22,28 @@ inline void any_group_product(const PackedView& w, int64_t group, const MatmulAr
             return group_product<Q4_0>(data, a, sink);
         case formats::Q4_1:
             return group_product<Q4_1>(data, a, sink);
+        case formats::Q5_0:
+            return group_product<Q5_0>(data, a, sink);
+        case formats::Q5_1:
+            return group_product<Q5_1>(data, a, sink);
         case formats::Q8_0:
             return group_product<Q8_0>(data, a, sink);
+        case formats::Q2_K:
+            return group_product<Q2_K>(data, a, sink);
+        case formats::Q3_K:
+            return group_product<Q3_K>(data, a, sink);
+        case formats::Q4_K:
+            return group_product<Q4_K>(data, a, sink);
+        case formats::Q5_K:
+            return group_product<Q5_K>(data, a, sink);
+        case formats::Q6_K:
+            return group_product<Q6_K>(data, a, sink);
+        case formats::IQ4_NL:
+            return group_product<IQ4_NL>(data, a, sink);
+        case formats::IQ4_XS:
+            return group_product<IQ4_XS>(data, a, sink);
+        case formats::MXFP4:
+            return group_product<MXFP4>(data, a, sink);
         case formats::F16:
             return float_group_product<F16>(data, a, sink);
         case formats::BF16:

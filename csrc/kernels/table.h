@@ -16,12 +16,18 @@ constexpr int kBlock = 32;        // activations that share a scale
 constexpr int kPageTokens = 64;   // positions of a KV page, and of a chunk of attention
 constexpr int kDirectTokens = 4;  // up to so many tokens are multiplied straight from the packed weights
 
+// Of the q of a block: all 32, and the first 16.
+struct BlockSums {
+    int16_t all, first;
+    int32_t second() const { return all - first; }
+};
+
 // Activations quantized by blocks of 32; row t starts at q + t * cols, its blocks at t * cols / 32.
 struct QuantizedRows {
     int8_t* q;
-    float* d;      // scale
-    float* e;      // d * sum
-    int32_t* sum;  // of the block's 32 q
+    float* d;  // scale
+    float* e;  // d * sums.all
+    BlockSums* sums;
 };
 
 // A packed weight matrix: groups of 16 rows interleaved (formats/pack.h draws the layout of each type).
@@ -86,7 +92,7 @@ static inline int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLa
 struct KernelTable {
     const char* name;
     int matmul_tile, attention_tile;
-    void (*quantize)(const float* x, int64_t cols, int8_t* q, float* d, float* e, int32_t* sum);  // one row
+    void (*quantize)(const float* x, int64_t cols, int8_t* q, float* d, float* e, BlockSums* sums);  // one row
     void (*matmul)(const MatmulArgs& args, int64_t first_group, int64_t last_group);
     void (*rms_norm)(const float* x, const float* w, float eps, int64_t n, float* y);  // one row
     void (*add)(const float* a, const float* b, int64_t n, float* y);

@@ -1,7 +1,9 @@
 // AVX2 + FMA + F16C: every x86-64 laptop since 2015. A vector of 16 lanes is two ymm: lo holds lanes 0..7, hi 8..15.
 //   vpmaddubsw   pairs of unsigned * signed products, added with saturation to int16.
-// Nibbles: a pair is at most 2 * 15 * 127 = 3,810, and the eight pairs of a block (30,480) fit int16: one vpmaddwd a
-// block widens. Bytes: |w| * sign(x, w) is at most 2 * 128 * 127 = 32,512, which fits once: widened at each step.
+// A pair is at most 2 * 127 * w: the eight pairs of a block fit int16 for w <= 15 (30,480), four of them for w <= 31,
+// so that one or two vpmaddwd a block widen. Signed weights go in as |w| * sign(x, w); bytes (2 * 127 * 128 = 32,512)
+// are widened at each step. Parts of 16 columns (w <= 32 in four pairs: 32,512) are widened and multiplied by their
+// scale at once: vpmaddwd with the scale in both halves of a lane.
 #pragma once
 #include <immintrin.h>
 #include <stddef.h>
@@ -69,6 +71,18 @@ inline f32x16 from_bits(i32x16 a) { return {_mm256_castsi256_ps(a.lo), _mm256_ca
 inline i32x16 add(i32x16 a, i32x16 b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
 inline i32x16 bit_and(i32x16 a, i32x16 b) { return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)}; }
 inline i32x16 max(i32x16 a, i32x16 b) { return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)}; }
+inline i32x16 load_i8(const int8_t* p) {
+    const __m128i v = _mm_loadu_si128((const __m128i*)p);
+    return {_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8))};
+}
+inline i32x16 load_u8(const uint8_t* p) {
+    const __m128i v = _mm_loadu_si128((const __m128i*)p);
+    return {_mm256_cvtepu8_epi32(v), _mm256_cvtepu8_epi32(_mm_srli_si128(v, 8))};
+}
+template <int kBits>
+inline i32x16 shift_right(i32x16 a) {
+    return {_mm256_srli_epi32(a.lo, kBits), _mm256_srli_epi32(a.hi, kBits)};
+}
 template <int kBits>
 inline i32x16 shift_left(i32x16 a) {
     return {_mm256_slli_epi32(a.lo, kBits), _mm256_slli_epi32(a.hi, kBits)};
@@ -124,13 +138,31 @@ inline void store_w8(uint8_t* p, w8 a) {
     _mm256_storeu_si256((__m256i*)p, a.lo);
     _mm256_storeu_si256((__m256i*)(p + 32), a.hi);
 }
-inline w8 low_nibbles(w8 a) {
-    const __m256i low = _mm256_set1_epi8(15);
-    return {_mm256_and_si256(a.lo, low), _mm256_and_si256(a.hi, low)};
+// Bytes shifted right by kBits, or left if that is negative; what crosses into a neighbour is masked off.
+template <int kBits>
+inline __m256i shift_bytes(__m256i a, __m256i mask) {
+    if constexpr (kBits > 0)
+        return _mm256_and_si256(_mm256_srli_epi16(a, kBits), mask);
+    else if constexpr (kBits < 0)
+        return _mm256_and_si256(_mm256_slli_epi16(a, -kBits), mask);
+    else
+        return _mm256_and_si256(a, mask);
 }
-inline w8 high_nibbles(w8 a) {
-    const __m256i low = _mm256_set1_epi8(15);
-    return {_mm256_and_si256(_mm256_srli_epi16(a.lo, 4), low), _mm256_and_si256(_mm256_srli_epi16(a.hi, 4), low)};
+template <int kBits, int kIndex>
+inline w8 field(w8 a) {
+    if constexpr (kBits == 8) return a;
+    const __m256i mask = _mm256_set1_epi8(char((1 << kBits) - 1));
+    return {shift_bytes<kBits * kIndex>(a.lo, mask), shift_bytes<kBits * kIndex>(a.hi, mask)};
+}
+template <int kBits, int kIndex, int kShift>
+inline w8 with_field(w8 low, w8 a) {
+    const __m256i mask = _mm256_set1_epi8(char(((1 << kBits) - 1) << kShift));
+    return {_mm256_or_si256(low.lo, shift_bytes<kBits * kIndex - kShift>(a.lo, mask)),
+            _mm256_or_si256(low.hi, shift_bytes<kBits * kIndex - kShift>(a.hi, mask))};
+}
+inline w8 lookup(const int8_t* table, w8 a) {
+    const __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)table));
+    return {_mm256_shuffle_epi8(t, a.lo), _mm256_shuffle_epi8(t, a.hi)};
 }
 inline __m256i broadcast4(const int8_t* x) {
     int32_t four;
@@ -138,40 +170,90 @@ inline __m256i broadcast4(const int8_t* x) {
     return _mm256_set1_epi32(four);
 }
 
-template <int kOffset>
-struct NibbleDot {
-    using Acc = i32x16;  // pairs in int16 until the end of the block
-    using Operand = w8;
-    static Operand prepare(w8 w) { return w; }
-    static Acc begin(int32_t) { return set1_i32(0); }
-    static Acc step(Acc s, Operand w, const int8_t* x) {
-        const __m256i v = broadcast4(x);
-        return {_mm256_add_epi16(s.lo, _mm256_maddubs_epi16(w.lo, v)),
-                _mm256_add_epi16(s.hi, _mm256_maddubs_epi16(w.hi, v))};
-    }
-    static i32x16 end(Acc s, int32_t x_sum) {
-        const __m256i ones = _mm256_set1_epi16(1), start = _mm256_set1_epi32(-kOffset * x_sum);
-        return {_mm256_add_epi32(_mm256_madd_epi16(s.lo, ones), start),
-                _mm256_add_epi32(_mm256_madd_epi16(s.hi, ones), start)};
+inline i32x16 madd(i32x16 a, i32x16 b) { return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)}; }
+inline i32x16 add_i16(i32x16 a, i32x16 b) { return {_mm256_add_epi16(a.lo, b.lo), _mm256_add_epi16(a.hi, b.hi)}; }
+
+// How many steps of weights up to kMax int16 can hold: 8, 4, 2 or 1.
+constexpr int steps_in_i16(int max) {
+    int steps = 8;
+    while (2 * 127 * max * steps > 32767) steps /= 2;
+    return steps;
+}
+
+// Sums of pairs in int16, and what has been widened of them.
+template <int kMax>
+struct PairSums {
+    i32x16 pairs, wide;
+    template <int kStep>
+    static PairSums step(PairSums s, i32x16 products) {
+        constexpr int n = steps_in_i16(kMax);
+        s.pairs = kStep % n == 0 ? products : add_i16(s.pairs, products);
+        if (kStep % n == n - 1) {
+            const __m256i ones = _mm256_set1_epi16(1);
+            const i32x16 sums = madd(s.pairs, {ones, ones});
+            s.wide = kStep < n ? sums : add(s.wide, sums);
+        }
+        return s;
     }
 };
 
-struct ByteDot {
-    using Acc = i32x16;
-    struct Operand {
-        w8 w, magnitude;
-    };
-    // |-128| is 128, unsigned.
-    static Operand prepare(w8 w) { return {w, {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}}; }
-    static Acc begin(int32_t) { return set1_i32(0); }
-    static Acc step(Acc s, const Operand& o, const int8_t* x) {
-        const __m256i v = broadcast4(x), ones = _mm256_set1_epi16(1);
-        const __m256i lo = _mm256_maddubs_epi16(o.magnitude.lo, _mm256_sign_epi8(v, o.w.lo));
-        const __m256i hi = _mm256_maddubs_epi16(o.magnitude.hi, _mm256_sign_epi8(v, o.w.hi));
-        return {_mm256_add_epi32(s.lo, _mm256_madd_epi16(lo, ones)),
-                _mm256_add_epi32(s.hi, _mm256_madd_epi16(hi, ones))};
+template <int kMax, int kOffset>
+struct UnsignedDot {
+    using Acc = PairSums<kMax>;
+    using Operand = w8;
+    static Operand prepare(w8 w) { return w; }
+    static Acc begin(int32_t) { return {set1_i32(0), set1_i32(0)}; }
+    template <int kStep>
+    static Acc step(Acc s, Operand w, const int8_t* x) {
+        const __m256i v = broadcast4(x);
+        return Acc::template step<kStep>(s, {_mm256_maddubs_epi16(w.lo, v), _mm256_maddubs_epi16(w.hi, v)});
     }
-    static i32x16 end(Acc s, int32_t) { return s; }
+    static i32x16 end(Acc s, int32_t x_sum) { return add(s.wide, set1_i32(-kOffset * x_sum)); }
+};
+
+struct SignedOperand {
+    w8 w, magnitude;  // |-128| is 128, unsigned
+};
+inline SignedOperand with_magnitude(w8 w) { return {w, {_mm256_abs_epi8(w.lo), _mm256_abs_epi8(w.hi)}}; }
+inline i32x16 signed_products(const SignedOperand& o, const int8_t* x) {
+    const __m256i v = broadcast4(x);
+    return {_mm256_maddubs_epi16(o.magnitude.lo, _mm256_sign_epi8(v, o.w.lo)),
+            _mm256_maddubs_epi16(o.magnitude.hi, _mm256_sign_epi8(v, o.w.hi))};
+}
+
+template <int kMax>
+struct SignedDot {
+    using Acc = PairSums<kMax>;
+    using Operand = SignedOperand;
+    static Operand prepare(w8 w) { return with_magnitude(w); }
+    static Acc begin(int32_t) { return {set1_i32(0), set1_i32(0)}; }
+    template <int kStep>
+    static Acc step(Acc s, const Operand& o, const int8_t* x) {
+        return Acc::template step<kStep>(s, signed_products(o, x));
+    }
+    static i32x16 end(Acc s, int32_t) { return s.wide; }
+};
+
+template <int kMax, int kOffset>
+struct PartDot {
+    static_assert(steps_in_i16(kOffset > kMax - kOffset ? kOffset : kMax - kOffset) >= 4);
+    using Acc = i32x16;  // pairs in int16
+    using Operand = SignedOperand;
+    using Scale = i32x16;  // twice in int16
+    using Total = i32x16;
+    static Operand prepare(w8 w) {
+        const __m256i offset = _mm256_set1_epi8(kOffset);
+        return with_magnitude({_mm256_sub_epi8(w.lo, offset), _mm256_sub_epi8(w.hi, offset)});
+    }
+    static Scale scale(i32x16 s) { return add_i16(shift_left<16>(s), bit_and(s, set1_i32(0xffff))); }
+    static Total zero() { return set1_i32(0); }
+    static Acc begin(int32_t) { return set1_i32(0); }
+    template <int kStep>
+    static Acc step(Acc s, const Operand& o, const int8_t* x) {
+        return add_i16(s, signed_products(o, x));
+    }
+    static Total add(Total total, Acc s, Scale scale) { return pyruntime::add(total, madd(s, scale)); }
+    static f32x16 end(Total total) { return to_float(total); }
 };
 
 }  // namespace

@@ -48,6 +48,12 @@ inline f32x16 from_bits(i32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
 inline i32x16 add(i32x16 a, i32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline i32x16 bit_and(i32x16 a, i32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
 inline i32x16 max(i32x16 a, i32x16 b) { return {_mm512_max_epi32(a.v, b.v)}; }
+inline i32x16 load_i8(const int8_t* p) { return {_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p))}; }
+inline i32x16 load_u8(const uint8_t* p) { return {_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))}; }
+template <int kBits>
+inline i32x16 shift_right(i32x16 a) {
+    return {_mm512_srli_epi32(a.v, kBits)};
+}
 template <int kBits>
 inline i32x16 shift_left(i32x16 a) {
     return {_mm512_slli_epi32(a.v, kBits)};
@@ -84,8 +90,30 @@ inline float sqrt_scalar(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(
 using w8 = i32x16;
 inline w8 load_w8(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 inline void store_w8(uint8_t* p, w8 a) { _mm512_storeu_si512(p, a.v); }
-inline w8 low_nibbles(w8 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
-inline w8 high_nibbles(w8 a) { return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))}; }
+// Bytes shifted right by kBits, or left if that is negative; what crosses into a neighbour is masked off after it.
+template <int kBits>
+inline __m512i shift_bytes(__m512i a) {
+    if constexpr (kBits > 0)
+        return _mm512_srli_epi16(a, kBits);
+    else if constexpr (kBits < 0)
+        return _mm512_slli_epi16(a, -kBits);
+    else
+        return a;
+}
+template <int kBits, int kIndex>
+inline w8 field(w8 a) {
+    if constexpr (kBits == 8) return a;
+    return {_mm512_and_si512(shift_bytes<kBits * kIndex>(a.v), _mm512_set1_epi8(char((1 << kBits) - 1)))};
+}
+template <int kBits, int kIndex, int kShift>
+inline w8 with_field(w8 low, w8 a) {
+    constexpr int kOrAnd = 0xf8;  // low | (a & mask)
+    const __m512i mask = _mm512_set1_epi8(char(((1 << kBits) - 1) << kShift));
+    return {_mm512_ternarylogic_epi32(low.v, shift_bytes<kBits * kIndex - kShift>(a.v), mask, kOrAnd)};
+}
+inline w8 lookup(const int8_t* table, w8 a) {
+    return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)table)), a.v)};
+}
 
 inline i32x16 dot_step(i32x16 s, w8 w, const int8_t* x) {
     int32_t four;
@@ -93,23 +121,41 @@ inline i32x16 dot_step(i32x16 s, w8 w, const int8_t* x) {
     return {_mm512_dpbusd_epi32(s.v, w.v, _mm512_set1_epi32(four))};
 }
 
-template <int kOffset>
-struct NibbleDot {
+template <int kMax, int kOffset>
+struct UnsignedDot {
     using Acc = i32x16;
     using Operand = w8;
     static Operand prepare(w8 w) { return w; }
     static Acc begin(int32_t x_sum) { return set1_i32(-kOffset * x_sum); }
-    static Acc step(Acc s, Operand w, const int8_t* x) { return dot_step(s, w, x); }
+    template <int kStep>
+    static Acc step(Acc s, Operand w, const int8_t* x) {
+        return dot_step(s, w, x);
+    }
     static i32x16 end(Acc s, int32_t) { return s; }
 };
 
-struct ByteDot {
+template <int kMax>
+struct SignedDot {
     using Acc = i32x16;
     using Operand = w8;
     static Operand prepare(w8 w) { return {_mm512_xor_si512(w.v, _mm512_set1_epi8(char(0x80)))}; }
     static Acc begin(int32_t x_sum) { return set1_i32(-128 * x_sum); }
-    static Acc step(Acc s, Operand w, const int8_t* x) { return dot_step(s, w, x); }
+    template <int kStep>
+    static Acc step(Acc s, Operand w, const int8_t* x) {
+        return dot_step(s, w, x);
+    }
     static i32x16 end(Acc s, int32_t) { return s; }
+};
+
+// In floats, which is exact (all are integers below 2^24): vpmulld takes two slots, a conversion and an fma one each.
+template <int kMax, int kOffset>
+struct PartDot : UnsignedDot<kMax, kOffset> {
+    using Scale = f32x16;
+    using Total = f32x16;
+    static Scale scale(i32x16 s) { return to_float(s); }
+    static Total zero() { return set1(0); }
+    static Total add(Total total, i32x16 s, Scale scale) { return fma(to_float(s), scale, total); }
+    static f32x16 end(Total total) { return total; }
 };
 
 }  // namespace

@@ -88,6 +88,20 @@ inline f32x16 from_bits(i32x16 a) { return floats([&](int i) { return vreinterpr
 inline i32x16 add(i32x16 a, i32x16 b) { return ints([&](int i) { return vaddq_s32(a.v[i], b.v[i]); }); }
 inline i32x16 bit_and(i32x16 a, i32x16 b) { return ints([&](int i) { return vandq_s32(a.v[i], b.v[i]); }); }
 inline i32x16 max(i32x16 a, i32x16 b) { return ints([&](int i) { return vmaxq_s32(a.v[i], b.v[i]); }); }
+inline i32x16 load_i8(const int8_t* p) {
+    const int8x16_t v = vld1q_s8(p);
+    const int16x8_t lo = vmovl_s8(vget_low_s8(v)), hi = vmovl_s8(vget_high_s8(v));
+    return {{vmovl_s16(vget_low_s16(lo)), vmovl_s16(vget_high_s16(lo)), vmovl_s16(vget_low_s16(hi)),
+             vmovl_s16(vget_high_s16(hi))}};
+}
+inline i32x16 load_u8(const uint8_t* p) {
+    const uint8x16_t v = vld1q_u8(p);
+    const uint16x8_t lo = vmovl_u8(vget_low_u8(v)), hi = vmovl_u8(vget_high_u8(v));
+    const auto widen = [](uint16x4_t quarter) { return vreinterpretq_s32_u32(vmovl_u16(quarter)); };
+    return {{widen(vget_low_u16(lo)), widen(vget_high_u16(lo)), widen(vget_low_u16(hi)), widen(vget_high_u16(hi))}};
+}
+template <int kBits>
+inline i32x16 shift_right(i32x16 a) { return ints([&](int i) { return vshrq_n_s32(a.v[i], kBits); }); }
 template <int kBits>
 inline i32x16 shift_left(i32x16 a) { return ints([&](int i) { return vshlq_n_s32(a.v[i], kBits); }); }
 inline f32x16 to_float(i32x16 a) { return floats([&](int i) { return vcvtq_f32_s32(a.v[i]); }); }
@@ -140,8 +154,35 @@ inline void store_w8(uint8_t* p, w8 a) {
     vst1q_u8(p + 32, a.v[2]);
     vst1q_u8(p + 48, a.v[3]);
 }
-inline w8 low_nibbles(w8 a) { return bytes([&](int i) { return vandq_u8(a.v[i], vdupq_n_u8(15)); }); }
-inline w8 high_nibbles(w8 a) { return bytes([&](int i) { return vshrq_n_u8(a.v[i], 4); }); }
+// Bytes shifted right by kBits, or left if that is negative.
+template <int kBits>
+inline uint8x16_t shift_bytes(uint8x16_t a) {
+    if constexpr (kBits > 0)
+        return vshrq_n_u8(a, kBits);
+    else if constexpr (kBits < 0)
+        return vshlq_n_u8(a, -kBits);
+    else
+        return a;
+}
+template <int kBits, int kIndex>
+inline w8 field(w8 a) {
+    constexpr int kShift = kBits * kIndex;
+    if constexpr (kBits == 8) return a;
+    if constexpr (kShift + kBits == 8) return bytes([&](int i) { return shift_bytes<kShift>(a.v[i]); });  // the top
+    const uint8x16_t mask = vdupq_n_u8((1 << kBits) - 1);
+    return bytes([&](int i) { return vandq_u8(shift_bytes<kShift>(a.v[i]), mask); });
+}
+template <int kBits, int kIndex, int kShift>
+inline w8 with_field(w8 low, w8 a) {
+    const uint8x16_t mask = vdupq_n_u8(((1 << kBits) - 1) << kShift);
+    return bytes([&](int i) {
+        return vorrq_u8(low.v[i], vandq_u8(shift_bytes<kBits * kIndex - kShift>(a.v[i]), mask));
+    });
+}
+inline w8 lookup(const int8_t* table, w8 a) {
+    const uint8x16_t t = vreinterpretq_u8_s8(vld1q_s8(table));
+    return bytes([&](int i) { return vqtbl1q_u8(t, a.v[i]); });
+}
 
 inline i32x16 dot_step(i32x16 s, w8 w, const int8_t* x) {
     int32_t four;
@@ -150,23 +191,38 @@ inline i32x16 dot_step(i32x16 s, w8 w, const int8_t* x) {
     return ints([&](int i) { return vdotq_lane_s32(s.v[i], vreinterpretq_s8_u8(w.v[i]), columns, 0); });
 }
 
-template <int kOffset>
-struct NibbleDot {
+template <int kMax, int kOffset>
+struct UnsignedDot {
     using Acc = i32x16;
     using Operand = w8;
     static Operand prepare(w8 w) { return w; }
     static Acc begin(int32_t x_sum) { return set1_i32(-kOffset * x_sum); }
+    template <int kStep>
     static Acc step(Acc s, Operand w, const int8_t* x) { return dot_step(s, w, x); }
     static i32x16 end(Acc s, int32_t) { return s; }
 };
 
-struct ByteDot {
+template <int kMax>
+struct SignedDot {
     using Acc = i32x16;
     using Operand = w8;
     static Operand prepare(w8 w) { return w; }
     static Acc begin(int32_t) { return set1_i32(0); }
+    template <int kStep>
     static Acc step(Acc s, Operand w, const int8_t* x) { return dot_step(s, w, x); }
     static i32x16 end(Acc s, int32_t) { return s; }
+};
+
+template <int kMax, int kOffset>
+struct PartDot : UnsignedDot<kMax, kOffset> {
+    using Scale = i32x16;
+    using Total = i32x16;
+    static Scale scale(i32x16 s) { return s; }
+    static Total zero() { return set1_i32(0); }
+    static Total add(Total total, i32x16 s, Scale scale) {
+        return ints([&](int i) { return vmlaq_s32(total.v[i], s.v[i], scale.v[i]); });
+    }
+    static f32x16 end(Total total) { return to_float(total); }
 };
 // clang-format on
 

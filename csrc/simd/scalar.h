@@ -4,7 +4,8 @@
 //
 //   f32x16   16 floats            i32x16   16 int32            mask16   16 booleans
 //   w8       64 bytes of weights: 16 rows x 4 columns, byte 4 * row + column
-//   NibbleDot, ByteDot: the exact int32 sum of a block of 32 columns, 16 rows at once, in 8 steps of 4 columns
+//   UnsignedDot, SignedDot: the exact int32 sum of a block of 32 columns, 16 rows at once, in 8 steps of 4 columns
+//   PartDot: of a block in two parts of 16 columns, each times an integer of its own
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -138,6 +139,19 @@ inline i32x16 max(i32x16 a, i32x16 b) {
     i32x16 r;
     PYRUNTIME_LANES(a.v[l] > b.v[l] ? a.v[l] : b.v[l])
 }
+inline i32x16 load_i8(const int8_t* p) {
+    i32x16 r;
+    PYRUNTIME_LANES(p[l])
+}
+inline i32x16 load_u8(const uint8_t* p) {
+    i32x16 r;
+    PYRUNTIME_LANES(p[l])
+}
+template <int kBits>
+inline i32x16 shift_right(i32x16 a) {  // of lanes that are not negative
+    i32x16 r;
+    PYRUNTIME_LANES(a.v[l] >> kBits)
+}
 template <int kBits>
 inline i32x16 shift_left(i32x16 a) {
     i32x16 r;
@@ -199,24 +213,35 @@ inline w8 load_w8(const uint8_t* p) {
     return r;
 }
 inline void store_w8(uint8_t* p, w8 a) { __builtin_memcpy(p, a.v, 64); }
-inline w8 low_nibbles(w8 a) {
+// Field kIndex, of kBits bits, of every byte.
+template <int kBits, int kIndex>
+inline w8 field(w8 a) {
     w8 r;
-    for (int i = 0; i < 64; i++) r.v[i] = a.v[i] & 15;
+    for (int i = 0; i < 64; i++) r.v[i] = uint8_t(a.v[i] >> kBits * kIndex & ((1 << kBits) - 1));
     return r;
 }
-inline w8 high_nibbles(w8 a) {
+// The same, moved up by kShift, over `low`.
+template <int kBits, int kIndex, int kShift>
+inline w8 with_field(w8 low, w8 a) {
     w8 r;
-    for (int i = 0; i < 64; i++) r.v[i] = a.v[i] >> 4;
+    for (int i = 0; i < 64; i++) r.v[i] = uint8_t(low.v[i] | (a.v[i] >> kBits * kIndex & ((1 << kBits) - 1)) << kShift);
+    return r;
+}
+// Entry a of a table, for every byte a < 16.
+inline w8 lookup(const int8_t* table, w8 a) {
+    w8 r;
+    for (int i = 0; i < 64; i++) r.v[i] = uint8_t(table[a.v[i]]);
     return r;
 }
 
-// Weights 0..15, their value being w - kOffset. `x_sum` is the sum of the block's 32 activations.
-template <int kOffset>
-struct NibbleDot {
+// Weights 0..kMax, their value being w - kOffset. `x_sum` is the sum of the block's 32 activations.
+template <int kMax, int kOffset>
+struct UnsignedDot {
     using Acc = i32x16;
     using Operand = w8;
     static Operand prepare(w8 w) { return w; }
     static Acc begin(int32_t x_sum) { return set1_i32(-kOffset * x_sum); }
+    template <int kStep>
     static Acc step(Acc s, Operand w, const int8_t* x) {
         for (int l = 0; l < 16; l++)
             for (int c = 0; c < 4; c++) s.v[l] += int32_t(w.v[4 * l + c]) * x[c];
@@ -225,18 +250,43 @@ struct NibbleDot {
     static i32x16 end(Acc s, int32_t) { return s; }
 };
 
-// Weights -128..127.
-struct ByteDot {
+// Weights of magnitude kMax or less.
+template <int kMax>
+struct SignedDot {
     using Acc = i32x16;
     using Operand = w8;
     static Operand prepare(w8 w) { return w; }
     static Acc begin(int32_t) { return set1_i32(0); }
+    template <int kStep>
     static Acc step(Acc s, Operand w, const int8_t* x) {
         for (int l = 0; l < 16; l++)
             for (int c = 0; c < 4; c++) s.v[l] += int32_t(int8_t(w.v[4 * l + c])) * x[c];
         return s;
     }
     static i32x16 end(Acc s, int32_t) { return s; }
+};
+
+// Weights as those of UnsignedDot; `x_sum` is the sum of a part's 16 activations, the scales are -128..127. The total
+// of the parts is an integer below 2^24.
+template <int kMax, int kOffset>
+struct PartDot {
+    using Acc = i32x16;
+    using Operand = w8;
+    using Scale = i32x16;
+    using Total = i32x16;
+    static Operand prepare(w8 w) { return w; }
+    static Scale scale(i32x16 s) { return s; }
+    static Total zero() { return set1_i32(0); }
+    static Acc begin(int32_t x_sum) { return set1_i32(-kOffset * x_sum); }
+    template <int kStep>
+    static Acc step(Acc s, Operand w, const int8_t* x) {
+        return UnsignedDot<kMax, kOffset>::template step<kStep>(s, w, x);
+    }
+    static Total add(Total total, Acc s, Scale scale) {
+        Total r;
+        PYRUNTIME_LANES(total.v[l] + s.v[l] * scale.v[l])
+    }
+    static f32x16 end(Total total) { return to_float(total); }
 };
 
 #undef PYRUNTIME_LANES

@@ -6,11 +6,12 @@
 #include "check.h"
 #include "formats/pack.h"
 #include "inputs.h"
-#include "reference.h"
+#include "reference_formats.h"
 
 namespace kernel_check {
 
 namespace formats = pyruntime::formats;
+using pyruntime::BlockSums;
 using pyruntime::kDirectTokens;
 using pyruntime::kLanes;
 using pyruntime::MatmulArgs;
@@ -38,10 +39,19 @@ const std::vector<Shape> kShapes = {
     {31, 576, {1, 2, 3, 4, 5, 11, 13}},
     {17, 1536, {1, 4, 5, 13}},
 };
+// Of the formats of blocks of 256.
+const std::vector<Shape> kWideShapes = {
+    {1, 256, {1, 2, 3, 4, 5, 11, 12, 13, 25, 40}},
+    {16, 512, {1, 2, 3, 4, 5, 11, 12, 13, 25}},
+    {33, 256, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}},
+    {31, 768, {1, 4, 5, 13}},
+    {17, 1536, {1, 4, 5, 13}},
+};
 const std::vector<Shape> kFloatShapes = {
     {5, 1, {1, 3, 4, 5, 13}}, {18, 7, {1, 3, 4, 5, 13}}, {33, 45, {1, 3, 4, 5, 13}}};
 
-bool is_quantized(uint32_t type) { return type == formats::Q4_0 || type == formats::Q4_1 || type == formats::Q8_0; }
+int64_t block_size(uint32_t type) { return formats::find_type(type)->n_block; }
+bool is_quantized(uint32_t type) { return block_size(type) > 1; }
 
 // Random rows as a file holds them, and packed.
 struct Weights {
@@ -64,11 +74,13 @@ void put_half(uint8_t* p, Random& r, Profile profile) {
 void fill_quantized(uint32_t type, size_t n_bytes, Random& r, Profile profile, std::vector<uint8_t>& raw) {
     for (uint8_t* p = raw.data(); p < raw.data() + raw.size(); p += n_bytes) {
         for (size_t i = 0; i < n_bytes; i++) p[i] = uint8_t(r.next());
-        // Every byte -128, 127, or nibble 15: with activations of +-127 these are the largest sums there are.
+        // Every byte -128, 127, or all bits set: with activations of +-127 these are the largest sums there are.
         static constexpr uint8_t kBytes[] = {0x80, 0x7f, 0xff, 0x00};
         if (profile == Profile::kExtreme && r.below(3) == 0) std::memset(p, kBytes[r.below(4)], n_bytes);
-        put_half(p, r, profile);
-        if (type == formats::Q4_1) put_half(p + 2, r, profile);
+        for (int at : half_offsets(type)) put_half(p + at, r, profile);
+        // 255 is refused; 0 and 1 are denormal.
+        if (type == formats::MXFP4) p[0] = uint8_t(profile == Profile::kOrdinary ? 118 + r.below(8) : r.below(255));
+        if (type == formats::MXFP4 && profile == Profile::kExtreme && r.below(4) == 0) p[0] = uint8_t(r.below(3));
     }
 }
 
@@ -118,13 +130,13 @@ class Product {
           q_(x_.size()),
           d_(size_t(n_tokens_ * blocks())),
           e_(d_.size()),
-          sum_(d_.size()),
+          sums_(d_.size()),
           scratch_(pyruntime::matmul_scratch_bytes(shape.cols)) {
         for (int64_t t = 0; t < n_tokens_; t++) {
             fill_row(profile, stream + 2, size_t(t), x_.data() + t * shape.cols, size_t(shape.cols));
             if (blocks())
                 k.quantize(x_.data() + t * shape.cols, shape.cols, q_.data() + t * shape.cols, d_.data() + t * blocks(),
-                           e_.data() + t * blocks(), sum_.data() + t * blocks());
+                           e_.data() + t * blocks(), sums_.data() + t * blocks());
         }
         fill_row(profile, stream + 3, 0, residual_.data(), residual_.size());
     }
@@ -143,7 +155,7 @@ class Product {
         a.n_tokens = n;
         a.x = x_.data() + first * w_.cols;
         a.xq = {q_.data() + first * w_.cols, d_.data() + first * blocks(), e_.data() + first * blocks(),
-                sum_.data() + first * blocks()};
+                sums_.data() + first * blocks()};
         if (mode_ == kResidual) a.residual = residual ? residual : residual_.data() + first * stride_;
         a.y = y;
         a.y_stride = stride_;
@@ -169,7 +181,7 @@ class Product {
     Array<float> x_, residual_;
     Array<int8_t> q_;
     Array<float> d_, e_;
-    Array<int32_t> sum_;
+    Array<BlockSums> sums_;
     Array<uint8_t> scratch_;
 };
 
@@ -181,16 +193,16 @@ Product::Sum Product::dot(const Weights& w, int64_t row, int64_t token) const {
         s.roundings += 1;
     };
     for (int64_t b = 0; b < blocks(); b++) {
-        const Block block = read_block(w.type, w.row(row), size_t(b));
+        const Block block = read_block(w.type, w.row(row), b);
         const int8_t* q = q_.data() + token * w.cols + 32 * b;
-        double products = 0, sum = 0;
-        for (int i = 0; i < 32; i++) {
-            products += block.q[i] * q[i];
-            sum += q[i];
+        double products = 0, mins = 0;
+        for (size_t i = 0; i < 32; i++) {
+            products += block.scale[i / 16] * block.q[i] * q[i];
+            mins += block.min[i / 16] * q[i];
         }
         const double d = d_[size_t(token * blocks() + b)];
         add(block.d * d * products);
-        if (w.type == formats::Q4_1) add(block.m * d * sum);
+        if (half_offsets(w.type).size() > 1) add(block.m * d * mins);
     }
     if (!blocks())
         for (int64_t k = 0; k < w.cols; k++)
@@ -279,7 +291,7 @@ void check_product(Run& run, uint32_t type, const Shape& shape, Profile profile,
 }  // namespace
 
 void check_matmul(Run& run, uint32_t type) {
-    std::vector<Shape> shapes = kShapes;
+    std::vector<Shape> shapes = block_size(type) == 256 ? kWideShapes : kShapes;
     if (!is_quantized(type)) shapes.insert(shapes.end(), kFloatShapes.begin(), kFloatShapes.end());
     uint64_t stream = 1000 * type;
     for (const Shape& shape : shapes)

@@ -27,16 +27,17 @@ void each_length(const Check& check) {
     for (int64_t n : kModelWidths) check(n);
 }
 
-void judge_block(Run& run, const float* x, const int8_t* q, float d, float e, int32_t sum) {
+void judge_block(Run& run, const float* x, const int8_t* q, float d, float e, pyruntime::BlockSums sums) {
     double largest = 0;
     bool finite = true;
-    int total = 0;
+    int total = 0, first = 0;
     for (int i = 0; i < 32; i++) {
         finite = finite && std::fabs(x[i]) < INFINITY;
         largest = std::fmax(largest, std::fabs(double(x[i])));
         total += q[i];
+        if (i < 16) first += q[i];
     }
-    run.require(sum == total, "sum is not the sum of q");
+    run.require(sums.all == total && sums.first == first, "sums are not those of q");
     if (!finite || largest < 0x1p-100) {
         for (int i = 0; i < 32; i++) run.require(q[i] == 0, "q of a block that vanishes or is not finite");
         run.require(finite ? d == 0 && e == 0 : d != d && e != e, "scale of a block that vanishes or is not finite");
@@ -60,18 +61,21 @@ void check_quantize(Run& run) {
         const size_t blocks = size_t(cols / 32);
         const Output<int8_t> q{size_t(cols)};
         const Output<float> d(blocks), e(blocks);
-        const Output<int32_t> sum(blocks);
-        run.k.quantize(x, cols, q.data(), d.data(), e.data(), sum.data());
+        const Output<pyruntime::BlockSums> sums(blocks);
+        run.k.quantize(x, cols, q.data(), d.data(), e.data(), sums.data());
         run.result("q", q.data(), q.size());
         run.result("d", d.data(), blocks);
         run.result("e", e.data(), blocks);
-        run.result("sum", sum.data(), blocks);
+        for (size_t b = 0; b < blocks; b++) {
+            const int32_t both[] = {sums[b].all, sums[b].first};
+            run.result("sums", both, 2);
+        }
         q.check_strips(run, "q");
         d.check_strips(run, "d");
         e.check_strips(run, "e");
-        sum.check_strips(run, "sum");
+        sums.check_strips(run, "sums");
         if (!run.reference()) return;
-        for (size_t b = 0; b < blocks; b++) judge_block(run, x + 32 * b, q.data() + 32 * b, d[b], e[b], sum[b]);
+        for (size_t b = 0; b < blocks; b++) judge_block(run, x + 32 * b, q.data() + 32 * b, d[b], e[b], sums[b]);
     };
     for (uint32_t kind = 0; kind < kBlockKinds; kind++)
         for (int i = 0; i < 40; i++) {

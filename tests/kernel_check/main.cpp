@@ -13,7 +13,7 @@
 #include "check.h"
 #include "dispatch/fp_env.h"
 #include "dispatch/isa.h"
-#include "formats/types.h"
+#include "formats/formats.h"
 
 namespace {
 
@@ -36,9 +36,9 @@ std::vector<Check> all_checks() {
         {"quantize", check_quantize}, {"rope", check_rope},
         {"kv_store", check_kv_store}, {"attention", check_attention},
     };
-    for (uint32_t type : {formats::F32, formats::F16, formats::BF16, formats::Q4_0, formats::Q4_1, formats::Q8_0})
-        checks.push_back(
-            {std::string("matmul_") + formats::find_type(type)->name, [=](Run& run) { check_matmul(run, type); }});
+    for (const formats::TypeInfo& type : formats::all_types())
+        if (type.supported)
+            checks.push_back({std::string("matmul_") + type.name, [=](Run& run) { check_matmul(run, type.id); }});
     return checks;
 }
 

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <cstring>
 
-#include "formats/blocks.h"
 #include "formats/types.h"
 
 namespace kernel_check {
@@ -43,31 +42,6 @@ inline double nearest_half(double x) {
 }
 
 inline double silu(double x) { return x / (1 + std::exp(-x)); }
-
-// A block of 32 weights as the file has it: w = d * q + m.
-struct Block {
-    double d = 0, m = 0;
-    int q[32];
-};
-
-inline Block read_block(uint32_t type, const uint8_t* row, size_t b) {
-    namespace formats = pyruntime::formats;
-    const size_t n_bytes = formats::find_type(type)->n_bytes;
-    const uint8_t* p = row + b * n_bytes;
-    const auto half = [&](int at) { return half_to_double(uint16_t(p[at] | p[at + 1] << 8)); };
-    Block block;
-    block.d = half(0);
-    if (type == formats::Q4_1) block.m = half(2);
-    for (int i = 0; i < 32; i++) {
-        if (type == formats::Q8_0) {
-            block.q[i] = int8_t(p[2 + i]);
-        } else {
-            const uint8_t byte = p[n_bytes - 16 + i % 16];
-            block.q[i] = (i < 16 ? byte & 15 : byte >> 4) - (type == formats::Q4_0 ? 8 : 0);
-        }
-    }
-    return block;
-}
 
 inline double read_float(uint32_t type, const uint8_t* row, size_t k) {
     if (type == pyruntime::formats::F16) return half_to_double(uint16_t(row[2 * k] | row[2 * k + 1] << 8));
