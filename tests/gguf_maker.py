@@ -11,7 +11,7 @@ from typing import NamedTuple
 HERE = b"<<here>>"
 
 UINT8, INT8, UINT16, INT16, UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY, UINT64, INT64, FLOAT64 = range(13)
-F32, Q4_0 = 0, 2
+F32, Q4_0, Q6_K = 0, 2, 14
 
 
 class Made(NamedTuple):
@@ -172,6 +172,8 @@ def bad_tensors() -> Iterator[Case]:
         yield f"type-{n}", *one(tensor("t", [8], n, mark="type"), f"tensor type {n} is none that this version knows")
     row = tensor("t", [48, 2], Q4_0, mark="dims")
     yield "row", *one(row, "a row of 48 elements is not a whole number of Q4_0 blocks of 32")
+    row = tensor("t", [128, 2], Q6_K, mark="dims")
+    yield "k row", *one(row, "a row of 128 elements is not a whole number of Q6_K blocks of 256")
 
     row = tensor("t", [8], offset=16, mark="offset")
     yield "unaligned", *one(row, "offset 16 is not a multiple of the alignment, 32", n_bytes=64)

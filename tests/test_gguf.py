@@ -13,6 +13,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from block_formats import WRITTEN_BY_GGUF
 from gguf_maker import (
     ARRAY,
     BOOL,
@@ -141,7 +142,7 @@ def test_tensors_of_every_type(tmp_path):
     assert repr(file.tensors[0]).startswith("TensorInfo(name='F32', type_name='F32', shape=(2, 3, 2), offset=")
 
 
-@pytest.mark.parametrize("name", ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0"])
+@pytest.mark.parametrize("name", WRITTEN_BY_GGUF)
 def test_dequantize(tmp_path, name):
     quantization = gguf.GGMLQuantizationType[name]
     values = np.random.default_rng(2).standard_normal((3, 700, 320)).astype(np.float32)  # 2.7 MB of F32: several chunks

@@ -13,6 +13,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+from block_formats import WRITTEN_BY_GGUF, random_tensor
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
@@ -98,14 +99,22 @@ def write(
     types: str | Mapping[str, str] = "F32",
     architecture: str = "llama",
 ) -> Path:
-    """Writes a GGUF file. types: of all matrices, or of those named (the rest is F32); vectors are F32."""
+    """Writes a GGUF file. types: of all matrices, or of those named (the rest is F32); vectors are F32.
+
+    What the gguf package cannot quantize becomes random blocks of that type with the spread of the array.
+    """
+    rng = np.random.default_rng(len(weights))
     writer = gguf.GGUFWriter(path, architecture)
     for key, value in metadata.items():
         _add(writer, f"{architecture}.{key}", value)
     for name, array in weights.items():
         chosen = types if isinstance(types, str) else types.get(name, "F32")
         kind = gguf.GGMLQuantizationType[chosen if array.ndim > 1 else "F32"]
-        writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        if kind.name in WRITTEN_BY_GGUF:
+            stored = gguf.quants.quantize(array, kind)
+        else:
+            stored = random_tensor(kind.name, *array.shape, float(array.std()), rng)
+        writer.add_tensor(name, stored, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

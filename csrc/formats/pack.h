@@ -1,16 +1,25 @@
 // From the rows of a file to the order in which the kernels read: groups of 16 rows, interleaved: a lane is a row.
 //
-// A group of a matrix of `cols` columns, blocks = cols / 32, rows r = 0..15; arrays follow each other in this order:
+// A group of a matrix of `cols` columns, blocks = cols / 32, wide = cols / 256, rows r = 0..15. First come the codes,
+// 32 columns after 32 columns, in bit planes as planes.h draws them; then arrays of scales, one after the other:
 //
-//   Q4_0             q  [blocks][4 j][16 r][4 c] bytes; low nibble: column 8j + c, high nibble: column 8j + 4 + c
-//                    d  [blocks][16 r] binary16
-//   Q4_1             q, d  as Q4_0
-//                    m  [blocks][16 r] binary16
-//   Q8_0             q  [blocks][8 k][16 r][4 c] int8; column 4k + c
-//                    d  [blocks][16 r] binary16
-//   F16, BF16, F32      [cols][16 r], as they are
+//                      codes, bytes       arrays
+//   Q4_0, IQ4_NL       blocks x 256       d [blocks][16 r] binary16
+//   Q4_1               blocks x 256       d, m [blocks][16 r] binary16
+//   Q5_0               blocks x (256+64)  as Q4_0
+//   Q5_1               blocks x (256+64)  as Q4_1
+//   Q8_0               blocks x 512       as Q4_0
+//   MXFP4              blocks x 256       e [blocks][16 r] bytes
+//   Q2_K               blocks x 128       d, -m [wide][16 r] binary16; scale and min [blocks][2 parts][16 r] nibbles
+//   Q3_K               blocks x (128+64)  d [wide][16 r] binary16; scales [blocks][2 parts][16 r] int8
+//   Q4_K               blocks x 256       d, -m [wide][16 r] binary16; scales, mins [blocks][16 r] bytes
+//   Q5_K               blocks x (256+64)  as Q4_K
+//   Q6_K               blocks x (256+128) as Q3_K
+//   IQ4_XS             blocks x 256       d [wide][16 r] binary16; scales [blocks][16 r] int8
+//   F16, BF16, F32     [cols][16 r], as they are
 //
-// Every array starts at a multiple of 32 bytes. Rows past the end are zero. A group is padded to 64 bytes.
+// That is the size of the file, and 1 to 4 % more where scales of 6 bits become bytes. Codes are aligned to 64 bytes.
+// Rows past the end are zero. A group is padded to 64 bytes.
 #pragma once
 #include <cstddef>
 #include <cstdint>
