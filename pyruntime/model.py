@@ -275,7 +275,7 @@ class Model:
         # Keys and values of 2 bytes; values are padded to whole vectors of 16.
         per_position = sum(2 * c.n_kv_heads * (c.head_dim + -(-c.value_dim // 16) * 16) for c in self.plan.caches)
         context_bytes = -(-self.context // 64) * 64 * per_position
-        weight_bytes = _core.loaded_bytes(file, self.plan.weight_names)
+        weight_bytes = _core.loaded_bytes(file, self.plan.weight_names, sorted(self.plan.flat))
         available = available_memory()
         left = available - weight_bytes if available is not None else context_bytes * 64
         if available is not None and context_bytes > left:

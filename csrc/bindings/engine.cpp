@@ -105,6 +105,7 @@ PlanSpec read_plan(const py::dict& plan) {
         const auto [n_kv_heads, head_dim] = h.cast<std::tuple<int, int>>();
         spec.caches.push_back({n_kv_heads, head_dim});
     }
+    spec.flat = plan["flat"].cast<std::vector<std::string>>();
     spec.logits = plan["logits"].cast<int>();
     return spec;
 }
@@ -160,9 +161,10 @@ std::vector<int32_t> step_and_sample(
 }  // namespace
 
 void register_engine(py::module_& m) {
-    m.def("loaded_bytes", &loaded_bytes, py::arg("file"), py::arg("weights"),
-          "Bytes that the weights of these names take once loaded. Raises what loading them would for a type or a "
-          "shape.");
+    m.def(
+        "loaded_bytes", &loaded_bytes, py::arg("file"), py::arg("weights"), py::arg("flat"),
+        "Bytes that the weights of these names take once loaded, those of `flat` as vectors. Raises what loading them "
+        "would for a type or a shape.");
 
     py::class_<BoundSequence>(m, "Sequence", "The KV cache of one sequence of tokens.")
         .def("__len__", &BoundSequence::length)

@@ -40,7 +40,7 @@ Rows rows_of(const PlanSpec& plan, const StepSpec& step) {
 }  // namespace
 
 Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages, const KernelTable& kernels,
-                   ThreadPool& threads, int64_t max_tokens)
+                   ThreadPool& threads, int64_t max_tokens, int64_t context)
     : plan_(std::move(plan)),
       threads_(threads),
       kernels_(kernels),
@@ -67,9 +67,9 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
     std::vector<Buffer> buffers;
     for (size_t v = 0; v < plan_.values.size(); v++)
         buffers.emplace_back(plan_.values[v], arena_.get() + offsets_[v], max_tokens_, int(v) == plan_.logits);
-    const BuildContext context{kernels_, weights, pages, buffers};
+    const BuildContext build{kernels_, weights, pages, buffers, context};
     for (size_t i = 0; i < plan_.steps.size(); i++) {
-        steps_.push_back({make_operation(plan_.steps[i], plan_, context), row_wise[i], barrier_after[i]});
+        steps_.push_back({make_operation(plan_.steps[i], plan_, build), row_wise[i], barrier_after[i]});
         scratch_bytes_ = std::max(scratch_bytes_, steps_.back().operation->scratch_bytes());
     }
     scratch_bytes_ = size_t(round_up(int64_t(scratch_bytes_), 64));

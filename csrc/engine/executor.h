@@ -13,7 +13,7 @@ namespace pyruntime {
 class Executor {
   public:
     Executor(PlanSpec plan, const Weights& weights, const PagePool& pages, const KernelTable& kernels,
-             ThreadPool& threads, int64_t max_tokens);
+             ThreadPool& threads, int64_t max_tokens, int64_t context);
 
     // One step; s.logits holds s.n_outputs rows afterwards. Throws Interrupted if poll() asks to stop, and
     // NumericsError if a logit is not finite. poll is asked by the calling thread at most every 20 ms.

@@ -1,10 +1,8 @@
-// Operations whose items are not rows: threads take blocks of query rows, or groups of weights, from a counter.
+// Operations whose items are not rows of their own: threads take them from a counter.
 #include <algorithm>
 #include <cstring>
-#include <optional>
 
 #include "engine/operands.h"
-#include "formats/types.h"
 
 namespace pyruntime {
 
@@ -94,88 +92,9 @@ class GatherOutputs : public Operation {
     Buffer x_, y_;
 };
 
-// One or more products with the same input, or a gated feed-forward's silu(x gate) * (x up). The items are weight
-// groups.
-class Linear : public Operation {
-  public:
-    Linear(const Operands& o, bool gated) : kernel_(o.context().kernels.matmul) {
-        const size_t n_inputs = o.step().inputs.size(), n_outputs = o.step().outputs.size();
-        const bool residual = !gated && n_inputs == 2;
-        if (gated)
-            o.counts(1, 1, 2);
-        else
-            o.counts(residual ? 2 : 1, std::max<size_t>(n_outputs, 1), n_outputs);
-        const Kind kind = o.input_spec(0).kind;
-        const Buffer& x = o.input(0, kind);
-        rows_ = x.rows();
-        x_ = x;
-        if (residual) residual_ = o.input(1);
-        for (size_t i = 0; i < n_outputs; i++) {
-            Target t;
-            t.y = o.output(i);
-            o.require(t.y.rows() == rows_, "input and output differ in rows");
-            t.args.w = o.matrix(i, t.y.width(), x.width());
-            if (gated) t.args.up = o.matrix(i + 1, t.y.width(), x.width());
-            if (kind == Kind::quantized) t.args.xq = x.quantized();
-            o.require(quantized(t.args.w.type) == (kind == Kind::quantized),
-                      "the kind of x does not fit the weight's type");
-            o.require(!gated || quantized(t.args.up.type) == (kind == Kind::quantized), "gate and up differ in kind");
-            t.args.y_stride = t.y.width();
-            if (residual_)
-                o.require(residual_->width() == t.y.width() && residual_->rows() == rows_, "the residual's shape");
-            t.first = groups_;
-            t.groups = groups_of(t.y.width());
-            groups_ += t.groups;
-            targets_.push_back(t);
-        }
-        float_input_ = kind == Kind::floats;
-    }
-    Rows rows() const override { return rows_; }
-    int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? groups_ : 0; }
-    // Contiguous weights, yet a slow core holds nobody up and Ctrl-C does not wait: kGrainProducts take 40 ms of scalar
-    // code, 100 us of AVX2.
-    int64_t grain(const StepState& s, int n_threads) const override {
-        const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
-        return std::max<int64_t>(1, std::min(groups_ / (n_threads * 8), kGrainProducts / products));
-    }
-    size_t scratch_bytes() const override { return float_input_ ? 0 : matmul_scratch_bytes(x_.width()); }
-    void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
-        for (const Target& t : targets_) {
-            const int64_t from = std::max(first - t.first, int64_t(0)), to = std::min(last - t.first, t.groups);
-            if (from >= to) continue;
-            MatmulArgs a = t.args;
-            a.n_tokens = s.rows(rows_);
-            if (float_input_) a.x = x_.floats(s);
-            a.y = t.y.floats(s);
-            a.residual = residual_ ? residual_->floats(s) : nullptr;
-            a.scratch = scratch;
-            kernel_(a, from, to);
-        }
-    }
-
-  private:
-    static constexpr int64_t kGrainProducts = int64_t(1) << 23;
-    static bool quantized(uint32_t type) { return formats::find_type(type)->n_block > 1; }
-
-    struct Target {
-        MatmulArgs args{};
-        Buffer y;
-        int64_t first = 0, groups = 0;  // of the step's items
-    };
-    decltype(KernelTable::matmul) kernel_;
-    bool float_input_ = false;
-    Rows rows_ = Rows::tokens;
-    Buffer x_;
-    std::optional<Buffer> residual_;
-    int64_t groups_ = 0;
-    std::vector<Target> targets_;
-};
-
 }  // namespace
 
-std::unique_ptr<Operation> make_attention(const Operands& o) { return std::make_unique<Attention>(o); }
-std::unique_ptr<Operation> make_gather_outputs(const Operands& o) { return std::make_unique<GatherOutputs>(o); }
-std::unique_ptr<Operation> make_linear(const Operands& o) { return std::make_unique<Linear>(o, /*gated=*/false); }
-std::unique_ptr<Operation> make_gated_ffn(const Operands& o) { return std::make_unique<Linear>(o, /*gated=*/true); }
+Made make_attention(const Operands& o) { return std::make_unique<Attention>(o); }
+Made make_gather_outputs(const Operands& o) { return std::make_unique<GatherOutputs>(o); }
 
 }  // namespace pyruntime

@@ -1,5 +1,4 @@
-// The operands of a step, for the operations that are resolved against them; and the makers of those that are not
-// row-wise.
+// The operands of a step, for the operations that are resolved against them; and the operations' makers.
 #pragma once
 #include <cmath>
 #include <memory>
@@ -37,16 +36,23 @@ class Operands {
         return w;
     }
     const float* vector(size_t i, int64_t n) const { return context_.weights.vector(step_.weights.at(i), n); }
+    int64_t vector_size(size_t i) const { return context_.weights.vector_size(step_.weights.at(i)); }
     double number(const char* name) const {
         const auto it = step_.attributes.find(name);
         if (it == step_.attributes.end()) fail(std::string("no attribute ") + name);
         return it->second;
     }
+    double number(const char* name, double absent) const { return has(name) ? number(name) : absent; }
     int integer(const char* name, int lowest, int highest) const {
         const double v = number(name);
         if (!(v >= lowest && v <= highest) || v != std::floor(v)) fail(std::string(name) + " is out of range");
         return int(v);
     }
+    int integer(const char* name, int lowest, int highest, int absent) const {
+        return has(name) ? integer(name, lowest, highest) : absent;
+    }
+    bool flag(const char* name, bool absent = false) const { return integer(name, 0, 1, absent) != 0; }
+    bool has(const char* name) const { return step_.attributes.count(name) != 0; }
     void require(bool ok, const char* what) const {
         if (!ok) fail(what);
     }
@@ -64,10 +70,33 @@ class Operands {
     const BuildContext& context_;
 };
 
-// In item_operations.cpp; the table in operations.cpp has their names.
-std::unique_ptr<Operation> make_attention(const Operands& o);
-std::unique_ptr<Operation> make_gather_outputs(const Operands& o);
-std::unique_ptr<Operation> make_linear(const Operands& o);
-std::unique_ptr<Operation> make_gated_ffn(const Operands& o);
+using Made = std::unique_ptr<Operation>;
+
+// The makers of what is not in operations.cpp, which has the table of their names.
+// embeddings.cpp
+Made make_embedding(const Operands& o);
+Made make_position_embedding(const Operands& o);
+// norms.cpp
+Made make_rms_norm(const Operands& o);
+Made make_layer_norm(const Operands& o);
+// row_operations.cpp
+Made make_quantize(const Operands& o);
+Made make_add(const Operands& o);
+Made make_scale(const Operands& o);
+Made make_softcap(const Operands& o);
+Made make_activation(const Operands& o);
+Made make_gated(const Operands& o);
+Made make_sigmoid_gate(const Operands& o);
+Made make_slice(const Operands& o);
+Made make_join_heads(const Operands& o);
+// rope.cpp
+Made make_rope_table(const Operands& o);
+Made make_rope(const Operands& o);
+// linear.cpp
+Made make_linear(const Operands& o);
+Made make_gated_ffn(const Operands& o);
+// item_operations.cpp
+Made make_attention(const Operands& o);
+Made make_gather_outputs(const Operands& o);
 
 }  // namespace pyruntime

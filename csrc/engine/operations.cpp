@@ -1,10 +1,6 @@
 // The table of operations: what docs/architecture.md lists, each resolved into a small object when the plan is built.
-// The row-wise ones are here, the others in item_operations.cpp.
-#include <cstring>
-
 #include "engine/operands.h"
-#include "engine/rope_math.h"
-#include "formats/pack.h"
+#include "engine/row_wise.h"
 
 namespace pyruntime {
 
@@ -23,151 +19,6 @@ QuantizedRows Buffer::quantized() const {
 }
 
 namespace {
-
-class RowWise : public Operation {
-  public:
-    explicit RowWise(Rows rows) : rows_(rows) {}
-    Rows rows() const override { return rows_; }
-    void run(const StepState& s, uint8_t*, int64_t first, int64_t last) const override {
-        for (int64_t r = first; r < last; r++) row(s, r);
-    }
-    virtual void row(const StepState& s, int64_t r) const = 0;
-
-  private:
-    Rows rows_;
-};
-
-class Embedding : public RowWise {
-  public:
-    explicit Embedding(const Operands& o) : RowWise(Rows::tokens) {
-        o.counts(0, 1, 1);
-        y_ = o.output(0);
-        table_ = o.context().weights.matrix(o.step().weights[0]);
-        o.require(table_.cols == y_.width(), "the table's width differs from the output's");
-        // Ids are checked against the logits' width (Engine::run): each of them must have a row.
-        o.require(table_.rows >= o.plan().values[size_t(o.plan().logits)].width,
-                  "the table has fewer rows than the logits");
-    }
-    void row(const StepState& s, int64_t r) const override {
-        const int32_t id = s.ids[size_t(r)];
-        formats::unpack_row(table_.type, table_.data + size_t(id / kLanes) * table_.group_bytes, id % kLanes,
-                            size_t(table_.cols), y_.row(s, r));
-    }
-
-  private:
-    Buffer y_;
-    PackedView table_;
-};
-
-class RmsNorm : public RowWise {
-  public:
-    explicit RmsNorm(const Operands& o) : RowWise(o.input_spec(0).rows), kernel_(o.context().kernels.rms_norm) {
-        o.counts(1, 1, 1);
-        x_ = o.input(0);
-        y_ = o.output(0);
-        o.require(x_.width() == y_.width() && x_.rows() == y_.rows(), "input and output differ in shape");
-        w_ = o.vector(0, x_.width());
-        eps_ = float(o.number("eps"));
-    }
-    void row(const StepState& s, int64_t r) const override {
-        kernel_(x_.row(s, r), w_, eps_, x_.width(), y_.row(s, r));
-    }
-
-  private:
-    decltype(KernelTable::rms_norm) kernel_;
-    Buffer x_, y_;
-    const float* w_;
-    float eps_;
-};
-
-class Quantize : public RowWise {
-  public:
-    explicit Quantize(const Operands& o) : RowWise(o.input_spec(0).rows), kernel_(o.context().kernels.quantize) {
-        o.counts(1, 1, 0);
-        x_ = o.input(0);
-        o.require(x_.width() % kBlock == 0 && o.output(0, Kind::quantized).width() == x_.width(), "width");
-        to_ = o.output(0, Kind::quantized).quantized();
-    }
-    void row(const StepState& s, int64_t r) const override {
-        const int64_t blocks = x_.width() / kBlock, at = r * blocks;
-        kernel_(x_.row(s, r), x_.width(), to_.q + r * x_.width(), to_.d + at, to_.e + at, to_.sums + at);
-    }
-
-  private:
-    decltype(KernelTable::quantize) kernel_;
-    Buffer x_;
-    QuantizedRows to_;
-};
-
-class Add : public RowWise {
-  public:
-    explicit Add(const Operands& o) : RowWise(o.input_spec(0).rows), kernel_(o.context().kernels.add) {
-        o.counts(2, 1, 0);
-        a_ = o.input(0);
-        b_ = o.input(1);
-        y_ = o.output(0);
-        o.require(a_.width() == b_.width() && a_.width() == y_.width() && a_.rows() == b_.rows(), "shapes differ");
-    }
-    void row(const StepState& s, int64_t r) const override {
-        kernel_(a_.row(s, r), b_.row(s, r), a_.width(), y_.row(s, r));
-    }
-
-  private:
-    decltype(KernelTable::add) kernel_;
-    Buffer a_, b_, y_;
-};
-
-// Rows of cosines and sines of each token's position.
-class RopeTable : public RowWise {
-  public:
-    explicit RopeTable(const Operands& o) : RowWise(Rows::tokens) {
-        o.counts(0, 1, 0);
-        y_ = o.output(0);
-        const int n_rot = o.integer("n_rot", 2, 1 << 16);
-        const double theta = o.number("theta");
-        o.require(n_rot % 2 == 0 && y_.width() == n_rot, "n_rot");
-        o.require(theta >= 1 && theta <= 1e300, "theta is out of range");
-        frequencies_ = rope_frequencies(theta, n_rot);
-    }
-    void row(const StepState& s, int64_t r) const override {
-        float* cosines = y_.row(s, r);
-        float* sines = cosines + frequencies_.size();
-        for (size_t i = 0; i < frequencies_.size(); i++) {
-            double sine, cosine;
-            portable_sincos(double(s.positions[size_t(r)]) * frequencies_[i], sine, cosine);
-            cosines[i] = float(cosine);
-            sines[i] = float(sine);
-        }
-    }
-
-  private:
-    Buffer y_;
-    std::vector<double> frequencies_;
-};
-
-class Rope : public RowWise {
-  public:
-    explicit Rope(const Operands& o) : RowWise(Rows::tokens), kernel_(o.context().kernels.rope) {
-        o.counts(2, 1, 0);
-        x_ = o.input(0);
-        table_ = o.input(1);
-        y_ = o.output(0);
-        head_dim_ = o.integer("head_dim", 2, 1 << 16);
-        neox_ = o.integer("neox", 0, 1) != 0;
-        o.require(x_.width() == y_.width() && x_.width() % head_dim_ == 0, "width is not whole heads");
-        o.require(table_.width() <= head_dim_, "n_rot exceeds head_dim");
-    }
-    void row(const StepState& s, int64_t r) const override {
-        std::memcpy(y_.row(s, r), x_.row(s, r), size_t(x_.width()) * 4);
-        kernel_({y_.row(s, r), table_.row(s, r), int(x_.width() / head_dim_), head_dim_, int(table_.width()), neox_});
-    }
-
-  private:
-    decltype(KernelTable::rope) kernel_;
-    Buffer x_, table_, y_;
-    int head_dim_;
-    bool neox_;
-};
 
 class KVStore : public RowWise {
   public:
@@ -204,27 +55,31 @@ class KVStore : public RowWise {
     KVStoreArgs args_{};
 };
 
-using Made = std::unique_ptr<Operation>;
-
 struct Row {
     const char* name;
     bool row_wise;
     Made (*make)(const Operands&);
 };
 
-template <class Op>
-Made make(const Operands& o) {
-    return std::make_unique<Op>(o);
-}
+Made make_kv_store(const Operands& o) { return std::make_unique<KVStore>(o); }
 
 constexpr Row kTable[] = {
-    {"embedding", true, make<Embedding>},
-    {"rms_norm", true, make<RmsNorm>},
-    {"quantize", true, make<Quantize>},
-    {"add", true, make<Add>},
-    {"rope_table", true, make<RopeTable>},
-    {"rope", true, make<Rope>},
-    {"kv_store", true, make<KVStore>},
+    {"embedding", true, make_embedding},
+    {"position_embedding", true, make_position_embedding},
+    {"rms_norm", true, make_rms_norm},
+    {"layer_norm", true, make_layer_norm},
+    {"quantize", true, make_quantize},
+    {"add", true, make_add},
+    {"scale", true, make_scale},
+    {"softcap", true, make_softcap},
+    {"activation", true, make_activation},
+    {"gated", true, make_gated},
+    {"sigmoid_gate", true, make_sigmoid_gate},
+    {"slice", true, make_slice},
+    {"join_heads", true, make_join_heads},
+    {"rope_table", true, make_rope_table},
+    {"rope", true, make_rope},
+    {"kv_store", true, make_kv_store},
     {"attention", false, make_attention},
     {"gather_outputs", false, make_gather_outputs},
     {"linear", false, make_linear},

@@ -37,7 +37,8 @@ struct PlanSpec {
     std::vector<ValueSpec> values;
     std::vector<StepSpec> steps;
     std::vector<CacheSpec> caches;
-    int logits;  // the value that a step of the model returns; float rows of outputs, n_vocab wide
+    std::vector<std::string> flat;  // weights that are read as one row of float32, whatever their shape
+    int logits;                     // the value that a step of the model returns; float rows of outputs, n_vocab wide
 };
 
 // A piece of a step as the operations see it.
@@ -87,6 +88,7 @@ struct BuildContext {
     const Weights& weights;
     const PagePool& pages;
     const std::vector<Buffer>& buffers;
+    int64_t context;  // positions that a sequence may have
 };
 
 // One step, resolved. run() does items [first, last) of items().

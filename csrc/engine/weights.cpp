@@ -39,33 +39,46 @@ const gguf::TensorInfo& loadable(const gguf::File& file, const std::string& name
     return t;
 }
 
-size_t loaded_bytes(const gguf::TensorInfo& t) {
-    if (t.dims.size() == 1) return size_t(round_up(int64_t(t.dims[0]) * 4, 64));
+using Names = std::vector<std::string>;
+
+bool contains(const Names& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+int64_t n_elements(const gguf::TensorInfo& t) {
+    int64_t n = 1;
+    for (const uint64_t d : t.dims) n *= int64_t(d);
+    return n;
+}
+
+size_t loaded_bytes(const gguf::TensorInfo& t, bool flat) {
+    if (flat || t.dims.size() == 1) return size_t(round_up(n_elements(t) * 4, 64));
     const size_t matrices = t.dims.size() > 2 ? size_t(t.dims[2]) : 1;
     return matrices * size_t(groups_of(int64_t(t.dims[1]))) * formats::group_bytes(t.type, size_t(t.dims[0]));
 }
 
 }  // namespace
 
-size_t loaded_bytes(const gguf::File& file, const std::vector<std::string>& names) {
+size_t loaded_bytes(const gguf::File& file, const Names& names, const Names& flat) {
     size_t n = 0;
-    for (const std::string& name : names) n += loaded_bytes(loadable(file, name));
+    for (const std::string& name : names) n += loaded_bytes(loadable(file, name), contains(flat, name));
     return n;
 }
 
-void Weights::plan(const gguf::File& file, const std::string& name) {
+void Weights::plan(const gguf::File& file, const std::string& name, bool flat) {
     if (has(name)) return;
     const gguf::TensorInfo& t = loadable(file, name);
     Place place{};
     place.info = &t;
-    place.n_dims = int(t.dims.size());
+    place.n_dims = flat ? 1 : int(t.dims.size());
     place.count = place.n_dims > 2 ? int64_t(t.dims[2]) : 1;
     place.offset = n_bytes_;
     place.view.type = place.is_vector() ? uint32_t(formats::F32) : t.type;
     place.view.rows = place.is_vector() ? 1 : int64_t(t.dims[1]);
-    place.view.cols = int64_t(t.dims[0]);
+    place.view.cols = place.is_vector() ? n_elements(t) : int64_t(t.dims[0]);
+    place.description = describe(file, t);
     if (!place.is_vector()) place.view.group_bytes = formats::group_bytes(t.type, size_t(t.dims[0]));
-    n_bytes_ += loaded_bytes(t);
+    n_bytes_ += loaded_bytes(t, flat);
     places_.emplace(name, place);
 }
 
@@ -77,8 +90,8 @@ void Weights::read_chunk(const gguf::File& file, const Place& place, int64_t fir
         buffer.resize(size_t(t.n_bytes));
         file.read(t, 0, buffer.data(), buffer.size());
         auto* values = reinterpret_cast<float*>(to);
-        formats::dequantize(t.type, buffer.data(), size_t(t.dims[0]), values);
-        for (size_t i = 0; i < size_t(t.dims[0]); i++)
+        formats::dequantize(t.type, buffer.data(), size_t(place.view.cols), values);
+        for (int64_t i = 0; i < place.view.cols; i++)
             if (!std::isfinite(values[i]))
                 throw GGUFError(describe(file, t) + ": element " + std::to_string(i) + " is not finite");
         return;
@@ -102,8 +115,8 @@ void Weights::read_chunk(const gguf::File& file, const Place& place, int64_t fir
     }
 }
 
-Weights::Weights(const gguf::File& file, const std::vector<std::string>& names, ThreadPool& threads, const Poll& poll) {
-    for (const std::string& name : names) plan(file, name);
+Weights::Weights(const gguf::File& file, const Names& names, const Names& flat, ThreadPool& threads, const Poll& poll) {
+    for (const std::string& name : names) plan(file, name, contains(flat, name));
     storage_ = allocate(n_bytes_, "weights");
 
     struct Chunk {
@@ -166,11 +179,17 @@ StackView Weights::stack(const std::string& name) const {
     return {p.view, p.count};
 }
 
-const float* Weights::vector(const std::string& name, int64_t n) const {
+int64_t Weights::vector_size(const std::string& name) const {
     const Place& p = at(name);
-    if (!p.is_vector() || p.view.cols != n)
-        throw Error("plan: weight " + name + " is not a vector of " + std::to_string(n));
-    return reinterpret_cast<const float*>(p.view.data);
+    if (!p.is_vector()) throw Error("plan: weight " + name + " is not a vector");
+    return p.view.cols;
 }
+
+const float* Weights::vector(const std::string& name, int64_t n) const {
+    if (vector_size(name) != n) throw Error("plan: weight " + name + " is not a vector of " + std::to_string(n));
+    return reinterpret_cast<const float*>(at(name).view.data);
+}
+
+std::string Weights::source(const std::string& name) const { return at(name).description; }
 
 }  // namespace pyruntime

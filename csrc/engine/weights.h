@@ -26,16 +26,20 @@ struct StackView {
 
 class Weights {
   public:
-    // Loads the named tensors: those of one dimension as vectors, of two as matrices, of three as stacks of matrices.
-    // GGUFError for one that is missing or holds a value that is not finite; UnsupportedError for a type without
-    // kernels, or more dimensions; Interrupted.
-    Weights(const gguf::File& file, const std::vector<std::string>& names, ThreadPool& threads, const Poll& poll);
+    // Loads the named tensors: those of one dimension as vectors, of two as matrices, of three as stacks of matrices;
+    // but those of `flat`, whatever their shape, as vectors of all their elements, row by row. GGUFError for one that
+    // is missing or holds a value that is not finite; UnsupportedError for a type without kernels, or more dimensions;
+    // Interrupted.
+    Weights(const gguf::File& file, const std::vector<std::string>& names, const std::vector<std::string>& flat,
+            ThreadPool& threads, const Poll& poll);
 
     size_t n_bytes() const { return n_bytes_; }
     bool has(const std::string& name) const { return places_.count(name) != 0; }
     PackedView matrix(const std::string& name) const;               // Error if it is not a matrix
     StackView stack(const std::string& name) const;                 // Error if it is not a stack
     const float* vector(const std::string& name, int64_t n) const;  // Error if it is not a vector of n
+    int64_t vector_size(const std::string& name) const;             // Error if it is not a vector
+    std::string source(const std::string& name) const;              // "FILE: tensor NAME at offset N", for messages
 
   private:
     struct Place {
@@ -55,8 +59,9 @@ class Weights {
             return left < kLanes ? left : kLanes;
         }
         size_t offset;
+        std::string description;
     };
-    void plan(const gguf::File& file, const std::string& name);
+    void plan(const gguf::File& file, const std::string& name, bool flat);
     void read_chunk(const gguf::File& file, const Place& place, int64_t first_group, int64_t last_group,
                     std::vector<uint8_t>& buffer);
     const Place& at(const std::string& name) const;
@@ -68,6 +73,7 @@ class Weights {
 
 // What loading these tensors takes, for the memory plan. Rows are padded to groups of 16, so a matrix of one row takes
 // 16 times its bytes in the file. Throws what Weights() throws for a missing tensor, a type or a shape.
-size_t loaded_bytes(const gguf::File& file, const std::vector<std::string>& names);
+size_t loaded_bytes(const gguf::File& file, const std::vector<std::string>& names,
+                    const std::vector<std::string>& flat);
 
 }  // namespace pyruntime

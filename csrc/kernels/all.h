@@ -53,31 +53,65 @@ inline void any_group_product(const PackedView& w, int64_t group, const MatmulAr
     }
 }
 
+// y of 16 rows from the product and, where they are, its bias and the residual, added in this order. What is not there
+// costs nothing: each case is an epilogue of its own.
+template <bool kBias, bool kResidual>
+inline void linear_group(const MatmulArgs& a, int64_t g, const PackedView& w, const float* bias) {
+    const int64_t row = g * kLanes;
+    const int n = w.rows - row < kLanes ? int(w.rows - row) : kLanes;
+    const f32x16 b = kBias ? load_partial(bias + row, n) : set1(0);
+    any_group_product(w, g, a, [&](int64_t t, f32x16 v) {
+        if constexpr (kBias) v = add(v, b);
+        if constexpr (kResidual) v = add(load_partial(a.residual + row + t * a.y_stride, n), v);
+        store_partial(a.y + row + t * a.y_stride, v, n);
+    });
+}
+
+// The gate goes to y first, then up meets it there.
+inline void gated_group(const MatmulArgs& a, int64_t g) {
+    const int64_t row = g * kLanes;
+    const int n = a.w.rows - row < kLanes ? int(a.w.rows - row) : kLanes;
+    const f32x16 up_bias = a.up_bias ? load_partial(a.up_bias + row, n) : set1(0);
+    a.bias ? linear_group<true, false>(a, g, a.w, a.bias) : linear_group<false, false>(a, g, a.w, nullptr);
+    any_group_product(a.up, g, a, [&](int64_t t, f32x16 v) {
+        float* at = a.y + row + t * a.y_stride;
+        if (a.up_bias) v = add(v, up_bias);
+        store_partial(at, gate_times_up(a.activation, load_partial(at, n), v), n);
+    });
+}
+
 inline void matmul(const MatmulArgs& a, int64_t first_group, int64_t last_group) {
     for (int64_t g = first_group; g < last_group; g++) {
-        const int64_t row = g * kLanes;
-        const int n = a.w.rows - row < kLanes ? int(a.w.rows - row) : kLanes;
-        float* y = a.y + row;
-        if (a.up.data) {  // the gate goes to y first, then up meets it there
-            any_group_product(a.w, g, a, [&](int64_t t, f32x16 v) { store_partial(y + t * a.y_stride, silu(v), n); });
-            any_group_product(a.up, g, a, [&](int64_t t, f32x16 v) {
-                float* at = y + t * a.y_stride;
-                store_partial(at, mul(load_partial(at, n), v), n);
-            });
-        } else if (a.residual) {
-            const float* r = a.residual + row;
-            any_group_product(a.w, g, a, [&](int64_t t, f32x16 v) {
-                store_partial(y + t * a.y_stride, add(load_partial(r + t * a.y_stride, n), v), n);
-            });
-        } else {
-            any_group_product(a.w, g, a, [&](int64_t t, f32x16 v) { store_partial(y + t * a.y_stride, v, n); });
-        }
+        if (a.up.data)
+            gated_group(a, g);
+        else if (a.residual)
+            a.bias ? linear_group<true, true>(a, g, a.w, a.bias) : linear_group<false, true>(a, g, a.w, nullptr);
+        else
+            a.bias ? linear_group<true, false>(a, g, a.w, a.bias) : linear_group<false, false>(a, g, a.w, nullptr);
     }
 }
 
 constexpr KernelTable make_table(const char* name) {
-    return {name,    kMatmulTile, kAttentionTile, quantize,  matmul,     rms_norm,
-            add_row, rope,        kv_store,       attention, all_finite, exp_row};
+    KernelTable t{};
+    t.name = name;
+    t.matmul_tile = kMatmulTile;
+    t.attention_tile = kAttentionTile;
+    t.quantize = quantize;
+    t.matmul = matmul;
+    t.rms_norm = rms_norm;
+    t.layer_norm = layer_norm;
+    t.add = add_row;
+    t.scale = scale_row;
+    t.softcap = softcap_row;
+    t.activation = activation_row;
+    t.gated = gated_row;
+    t.sigmoid = sigmoid_row;
+    t.rope = rope;
+    t.kv_store = kv_store;
+    t.attention = attention;
+    t.all_finite = all_finite;
+    t.exp = exp_row;
+    return t;
 }
 
 }  // namespace

@@ -1,8 +1,13 @@
-// Kernels over one row or one token: rms_norm, add, rope, the KV store, the finiteness of logits.
+// Kernels over one row or one token: norms, add, scale, rope, the KV store, the finiteness of logits.
 #pragma once
 
 namespace pyruntime {
 namespace {
+
+// The factor 1 / sqrt(mean(x^2) + eps) of the squares that the lanes have summed up.
+inline float inverse_root(f32x16 squares, int64_t n, float eps) {
+    return 1.0f / sqrt_scalar(sum16(squares) / float(n) + eps);
+}
 
 inline void rms_norm(const float* x, const float* w, float eps, int64_t n, float* y) {
     const int64_t whole = n / kLanes * kLanes;
@@ -10,16 +15,47 @@ inline void rms_norm(const float* x, const float* w, float eps, int64_t n, float
     f32x16 squares = set1(0);
     for (int64_t i = 0; i < whole; i += kLanes) squares = fma(load(x + i), load(x + i), squares);
     if (rest) squares = fma(load_partial(x + whole, rest), load_partial(x + whole, rest), squares);
-    const float r = 1.0f / sqrt_scalar(sum16(squares) / float(n) + eps);
-    for (int64_t i = 0; i < whole; i += kLanes) store(y + i, mul(mul(load(x + i), set1(r)), load(w + i)));
-    if (rest)
-        store_partial(y + whole, mul(mul(load_partial(x + whole, rest), set1(r)), load_partial(w + whole, rest)), rest);
+    const f32x16 r = set1(inverse_root(squares, n, eps));
+    if (!w) {
+        for (int64_t i = 0; i < whole; i += kLanes) store(y + i, mul(load(x + i), r));
+        if (rest) store_partial(y + whole, mul(load_partial(x + whole, rest), r), rest);
+        return;
+    }
+    for (int64_t i = 0; i < whole; i += kLanes) store(y + i, mul(mul(load(x + i), r), load(w + i)));
+    if (rest) store_partial(y + whole, mul(mul(load_partial(x + whole, rest), r), load_partial(w + whole, rest)), rest);
+}
+
+inline void layer_norm(const float* x, const float* w, const float* b, float eps, int64_t n, float* y) {
+    const auto each = [=](const auto& f) {  // f(first element, elements)
+        for (int64_t i = 0; i < n; i += kLanes) f(i, n - i < kLanes ? int(n - i) : kLanes);
+    };
+    f32x16 sum = set1(0), squares = set1(0);
+    each([&](int64_t i, int left) { sum = add(sum, load_partial(x + i, left)); });
+    const f32x16 mean = set1(sum16(sum) / float(n));
+    each([&](int64_t i, int left) {
+        const f32x16 c = select(lanes_between(0, left), sub(load_partial(x + i, left), mean), set1(0));
+        squares = fma(c, c, squares);
+    });
+    const f32x16 r = set1(inverse_root(squares, n, eps));
+    each([&](int64_t i, int left) {
+        f32x16 v = mul(sub(load_partial(x + i, left), mean), r);
+        if (w) v = mul(v, load_partial(w + i, left));
+        if (b) v = add(v, load_partial(b + i, left));
+        store_partial(y + i, v, left);
+    });
 }
 
 inline void add_row(const float* a, const float* b, int64_t n, float* y) {
     for (int64_t i = 0; i < n; i += kLanes) {
         const int left = n - i < kLanes ? int(n - i) : kLanes;
         store_partial(y + i, add(load_partial(a + i, left), load_partial(b + i, left)), left);
+    }
+}
+
+inline void scale_row(const float* x, float factor, int64_t n, float* y) {
+    for (int64_t i = 0; i < n; i += kLanes) {
+        const int left = n - i < kLanes ? int(n - i) : kLanes;
+        store_partial(y + i, mul(load_partial(x + i, left), set1(factor)), left);
     }
 }
 

@@ -38,13 +38,19 @@ struct PackedView {
     size_t group_bytes;
 };
 
+// Codes of the activations, as ACTIVATIONS in pyruntime/plan/operations/rows.py. The last one is for gates alone.
+enum Activation { kSilu, kGelu, kGeluTanh, kRelu, kRelu2, kSwigluOai };
+
 struct MatmulArgs {
     PackedView w;
-    PackedView up;  // data != nullptr: y = silu(x w) * (x up), a gated feed-forward
+    PackedView up;   // data != nullptr: y = activation(x w + bias) * (x up + up_bias), a gated feed-forward
+    int activation;  // of it
     int64_t n_tokens;
     const float* x;         // float32 weights read these ...
     QuantizedRows xq;       // ... quantized ones these
-    const float* residual;  // added to the product where not nullptr; the stride is y's
+    const float* bias;      // (rows) or nullptr, added to the product
+    const float* up_bias;   // of a gated product: both or none
+    const float* residual;  // then added where not nullptr, never to a gated product; the stride is y's
     float* y;
     int64_t y_stride;  // floats from a row to the next
     uint8_t* scratch;  // matmul_scratch_bytes(cols), 64-byte aligned, one a thread
@@ -94,13 +100,20 @@ struct KernelTable {
     int matmul_tile, attention_tile;
     void (*quantize)(const float* x, int64_t cols, int8_t* q, float* d, float* e, BlockSums* sums);  // one row
     void (*matmul)(const MatmulArgs& args, int64_t first_group, int64_t last_group);
-    void (*rms_norm)(const float* x, const float* w, float eps, int64_t n, float* y);  // one row
+    // Of one row, or of one head. A weight or a bias may be nullptr. In these and what follows y may be an input.
+    void (*rms_norm)(const float* x, const float* w, float eps, int64_t n, float* y);
+    void (*layer_norm)(const float* x, const float* w, const float* b, float eps, int64_t n, float* y);
     void (*add)(const float* a, const float* b, int64_t n, float* y);
+    void (*scale)(const float* x, float factor, int64_t n, float* y);
+    void (*softcap)(const float* x, float cap, int64_t n, float* y);  // cap * tanh(x / cap)
+    void (*activation)(int kind, const float* x, int64_t n, float* y);
+    void (*gated)(int kind, const float* gate, const float* up, int64_t n, float* y);
+    void (*sigmoid)(const float* x, int64_t n, float* y);
     void (*rope)(const RopeArgs& args);
     void (*kv_store)(const KVStoreArgs& args);
     void (*attention)(const AttentionArgs& args);
     bool (*all_finite)(const float* x, int64_t n);
-    void (*exp)(const float* x, int64_t n, float* y);  // y may be x; the sampler's weights
+    void (*exp)(const float* x, int64_t n, float* y);  // the sampler's weights
 };
 
 // Panel of one group: blocks x 512 bytes, then blocks x 16 scales, then as many mins. The matrices of a gated product

@@ -26,8 +26,8 @@ T read(std::istream& in) {
     return value;
 }
 
-// Lines: `value quantized outputs width`, `cache n_kv_heads head_dim`, `step op where n-inputs ids.. n-outputs ids..
-// n-weights names.. n-attributes (name hexfloat)..`, `logits id`.
+// Lines: `value quantized outputs width`, `cache n_kv_heads head_dim`, `flat name`, `step op where n-inputs ids..
+// n-outputs ids.. n-weights names.. n-attributes (name hexfloat)..`, `logits id`.
 PlanSpec read_plan(std::istream& in, std::vector<std::string>& weights) {
     PlanSpec plan;
     plan.logits = -1;
@@ -54,6 +54,8 @@ PlanSpec read_plan(std::istream& in, std::vector<std::string>& weights) {
             }
             for (const std::string& name : step.weights) weights.push_back(name);
             plan.steps.push_back(step);
+        } else if (kind == "flat") {
+            plan.flat.push_back(read<std::string>(words));
         } else if (kind == "logits") {
             plan.logits = read<int>(words);
         } else {

@@ -1,0 +1,99 @@
+// Products with weights. The items are weight groups: threads take them from a counter.
+#include <algorithm>
+#include <optional>
+
+#include "engine/operands.h"
+#include "formats/types.h"
+
+namespace pyruntime {
+
+namespace {
+
+// One or more products with the same input, or a gated feed-forward's activation(x gate) * (x up).
+class Linear : public Operation {
+  public:
+    Linear(const Operands& o, bool gated) : kernel_(o.context().kernels.matmul) {
+        const size_t n_outputs = o.step().outputs.size();
+        const bool residual = !gated && o.step().inputs.size() == 2, bias = !gated && o.flag("bias");
+        if (gated)
+            o.counts(1, 1, 2);
+        else
+            o.counts(residual ? 2 : 1, std::max<size_t>(n_outputs, 1), n_outputs * (bias ? 2 : 1));
+        const Kind kind = o.input_spec(0).kind;
+        float_input_ = kind == Kind::floats;
+        x_ = o.input(0, kind);
+        rows_ = x_.rows();
+        if (residual) residual_ = o.input(1);
+        for (size_t i = 0; i < n_outputs; i++) {
+            Target t;
+            t.y = o.output(i);
+            o.require(t.y.rows() == rows_, "input and output differ in rows");
+            t.args.w = product_matrix(o, i, t.y.width());
+            if (gated) {
+                t.args.up = product_matrix(o, 1, t.y.width());
+                t.args.activation = o.integer("activation", 0, kSwigluOai, kSilu);
+            }
+            if (bias) t.args.bias = o.vector(n_outputs + i, t.y.width());
+            if (!float_input_) t.args.xq = x_.quantized();
+            t.args.y_stride = t.y.width();
+            if (residual_)
+                o.require(residual_->width() == t.y.width() && residual_->rows() == rows_, "the residual's shape");
+            t.first = groups_;
+            t.groups = groups_of(t.y.width());
+            groups_ += t.groups;
+            targets_.push_back(t);
+        }
+    }
+    Rows rows() const override { return rows_; }
+    int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? groups_ : 0; }
+    // Contiguous weights, yet a slow core holds nobody up and Ctrl-C does not wait: kGrainProducts take 40 ms of scalar
+    // code, 100 us of AVX2.
+    int64_t grain(const StepState& s, int n_threads) const override {
+        const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
+        return std::max<int64_t>(1, std::min(groups_ / (n_threads * 8), kGrainProducts / products));
+    }
+    size_t scratch_bytes() const override { return float_input_ ? 0 : matmul_scratch_bytes(x_.width()); }
+    void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
+        for (const Target& t : targets_) {
+            const int64_t from = std::max(first - t.first, int64_t(0)), to = std::min(last - t.first, t.groups);
+            if (from >= to) continue;
+            MatmulArgs a = t.args;
+            a.n_tokens = s.rows(rows_);
+            if (float_input_) a.x = x_.floats(s);
+            a.y = t.y.floats(s);
+            a.residual = residual_ ? residual_->floats(s) : nullptr;
+            a.scratch = scratch;
+            kernel_(a, from, to);
+        }
+    }
+
+  private:
+    static constexpr int64_t kGrainProducts = int64_t(1) << 23;
+
+    PackedView product_matrix(const Operands& o, size_t i, int64_t rows) const {
+        const PackedView w = o.matrix(i, rows, x_.width());
+        o.require((formats::find_type(w.type)->n_block == 1) == float_input_,
+                  "the kind of x does not fit the weight's type");
+        return w;
+    }
+
+    struct Target {
+        MatmulArgs args{};
+        Buffer y;
+        int64_t first = 0, groups = 0;  // of the step's items
+    };
+    decltype(KernelTable::matmul) kernel_;
+    bool float_input_ = false;
+    Rows rows_ = Rows::tokens;
+    Buffer x_;
+    std::optional<Buffer> residual_;
+    int64_t groups_ = 0;
+    std::vector<Target> targets_;
+};
+
+}  // namespace
+
+Made make_linear(const Operands& o) { return std::make_unique<Linear>(o, /*gated=*/false); }
+Made make_gated_ffn(const Operands& o) { return std::make_unique<Linear>(o, /*gated=*/true); }
+
+}  // namespace pyruntime
