@@ -16,6 +16,8 @@ def qkv(b: PlanBuilder, hp: HParams, layer: Weights, h: Value) -> tuple[Value, V
     widths = hp.n_heads * hp.head_dim, hp.n_kv_heads * hp.head_dim, hp.n_kv_heads * hp.value_dim
     fused = layer.optional("attn_qkv")
     if fused is not None:
+        if fused.shape != (sum(widths), h.width):
+            hp.fail_shape(fused, (sum(widths), h.width))
         x = b.linear(h, fused, layer.bias("attn_qkv"))
         q, k, v = (b.slice(x, sum(widths[:i]), width) for i, width in enumerate(widths))
     else:
@@ -35,7 +37,12 @@ def attention(
     q = b.rope(q, table, hp.head_dim, mode)
     k = b.rope(k, table, hp.head_dim, mode)
     window = hp.count("attention.sliding_window")
-    return b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, 1 / math.sqrt(hp.head_dim), window=window)
+    return b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, score_scale(hp), window=window)
+
+
+def score_scale(hp: HParams) -> float:
+    """1 / sqrt(head_dim), or what the file says."""
+    return hp.number("attention.scale", 1 / math.sqrt(hp.head_dim))
 
 
 def normed_qk(b: PlanBuilder, hp: HParams, layer: Weights, q: Value, k: Value) -> tuple[Value, Value]:
@@ -43,6 +50,14 @@ def normed_qk(b: PlanBuilder, hp: HParams, layer: Weights, q: Value, k: Value) -
     eps = hp.number("attention.layer_norm_rms_epsilon")
     q = b.rms_norm(q, layer["attn_q_norm"], eps, hp.head_dim)
     return q, b.rms_norm(k, layer["attn_k_norm"], eps, hp.head_dim)
+
+
+def head_norm(b: PlanBuilder, hp: HParams, layer: Weights, name: str, x: Value) -> Value:
+    """Each head with the layer norm of this name, weights of its own and no bias; x itself where the file has none."""
+    weight = layer.optional(name)
+    if weight is None:
+        return x
+    return b.layer_norm(x, weight, None, hp.number("attention.layer_norm_epsilon"), hp.head_dim)
 
 
 def windows(hp: HParams, every: int) -> list[int]:
@@ -58,6 +73,27 @@ def gated_ffn(
     """`residual + (activation(h gate) * (h up)) down`."""
     hidden = b.gated_ffn(h, layer["ffn_gate"], layer["ffn_up"], activation)
     return b.linear(hidden, layer["ffn_down"], residual=residual)
+
+
+def fused_gated_ffn(b: PlanBuilder, hp: HParams, layer: Weights, h: Value, residual: Value | None) -> Value:
+    """The same with the rows of gate and up in one tensor, in this order."""
+    d_ff = hp.integer("feed_forward_length")
+    if layer["ffn_up"].shape != (2 * d_ff, h.width):
+        hp.fail_shape(layer["ffn_up"], (2 * d_ff, h.width))
+    both = b.linear(h, layer["ffn_up"])
+    hidden = b.gated(b.slice(both, 0, d_ff), b.slice(both, d_ff, d_ff), "silu")
+    return b.linear(hidden, layer["ffn_down"], residual=residual)
+
+
+def plain_ffn(b: PlanBuilder, layer: Weights, h: Value, residual: Value, activation: Activation) -> Value:
+    """`residual + activation(h up) down`, with biases where the file has them."""
+    hidden = b.activation(b.linear(h, layer["ffn_up"], layer.bias("ffn_up")), activation)
+    return b.linear(hidden, layer["ffn_down"], layer.bias("ffn_down"), residual=residual)
+
+
+def layer_norm(b: PlanBuilder, w: Weights, name: str, x: Value, eps: float) -> Value:
+    """The layer norm of this name, with a bias where the file has one."""
+    return b.layer_norm(x, w[name], w.bias(name), eps)
 
 
 def experts(b: PlanBuilder, layer: Weights, h: Value, routing: Routing, activation: Activation = "silu") -> Value:

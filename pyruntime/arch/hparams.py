@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from pyruntime.errors import GGUFError, shown
@@ -79,12 +79,13 @@ class HParams:
     def pattern(self, key: str, default: list[bool]) -> list[bool]:
         """Of each layer whether it has something: a list of booleans, or a number n: all but every n-th."""
         value = self._get(key, default)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int):
             every = self.integer(key)
             return [(i + 1) % every != 0 for i in range(self.n_layers)]
-        if not isinstance(value, list) or len(value) != self.n_layers or not all(isinstance(v, bool) for v in value):
+        flags = list(value) if isinstance(value, Sequence) or hasattr(value, "tolist") else []  # a file's are an array
+        if len(flags) != self.n_layers or any(flag not in (0, 1) for flag in flags):
             self.fail(key, f"is {shown(value)}, not a number or {self.n_layers} booleans")
-        return value
+        return [bool(flag) for flag in flags]
 
     def fail_shape(self, weight: Weight, needed: tuple[int, ...]) -> NoReturn:
         raise GGUFError(f"{self.path}: tensor {weight.name}: shape {weight.shape} where {needed} is needed")

@@ -23,7 +23,7 @@ def scaling(hp: HParams, truncate: bool = True) -> RopeScaling:
     kind = hp.text("rope.scaling.type", "none")
     magnitude = hp.number("rope.scaling.attn_factor", 1.0)
     if kind in {"none", "linear"}:
-        return RopeScaling(hp.number("rope.scaling.factor", hp.number("rope.scale_linear", 1.0)))
+        return RopeScaling(hp.number("rope.scaling.factor", hp.number("rope.scale_linear", 1.0)), magnitude=magnitude)
     if kind == "longrope":
         return RopeScaling(magnitude=magnitude)
     if kind == "yarn":

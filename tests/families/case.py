@@ -36,9 +36,11 @@ def metadata(**more: Any) -> dict[str, Any]:
     } | {key.replace("__", "."): value for key, value in more.items()}
 
 
-def hugging_face_sizes(**more: Any) -> dict[str, Any]:
-    """The same as arguments of most of transformers' configurations."""
-    return {
+def hugging_face(kind: str, **config: Any) -> Any:
+    """transformers' `<kind>ForCausalLM` of the same sizes; `config` changes its configuration, None leaves a size out."""
+    import transformers  # not at the top: the tests without it read the cases too
+
+    sizes = {
         "vocab_size": N_VOCAB,
         "hidden_size": D_MODEL,
         "intermediate_size": D_FF,
@@ -48,7 +50,14 @@ def hugging_face_sizes(**more: Any) -> dict[str, Any]:
         "max_position_embeddings": 512,
         "pad_token_id": None,
         "attn_implementation": "eager",
-    } | more
+    }
+    model = getattr(transformers, f"{kind}ForCausalLM")
+    return model(model.config_class(**sizes | config))
+
+
+def rotary(theta: float, **scaling: Any) -> dict[str, Any]:
+    """transformers' `rope_parameters`."""
+    return {"rope_type": "default", "rope_theta": theta} | scaling
 
 
 ATTENTION: Shapes = {
@@ -154,6 +163,11 @@ def join(tensors: Tensors, names: list[str], joined: str) -> Tensors:
         every = [first.replace(names[0], name) for name in names]
         result[first.replace(names[0], joined)] = np.concatenate([result.pop(n) for n in every])
     return result
+
+
+def norms_less_one(tensors: Tensors) -> Tensors:
+    """Gemma's norms multiply by 1 + w in transformers, and by what GGUF holds."""
+    return {name: tensor - 1 if "norm" in name else tensor for name, tensor in tensors.items()}
 
 
 def unpermute(tensors: Tensors, n_heads: int = N_HEADS, n_kv_heads: int = N_KV_HEADS) -> Tensors:

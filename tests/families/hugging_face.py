@@ -48,7 +48,7 @@ def state(case: Case, model: Any) -> dict[str, Any]:
     result, used = {}, set()
     for name, parameter in model.state_dict().items():
         source = name if name in tensors else names.get_name(name, SUFFIXES)
-        if source == "output.weight" and source not in tensors and model.config.tie_word_embeddings:
+        if name == "lm_head.weight" and "output.weight" not in tensors and model.config.tie_word_embeddings:
             source = "token_embd.weight"
         assert source in tensors, f"{name} of transformers is {source}, which the file lacks"
         assert tensors[source].shape == tuple(parameter.shape), (name, tensors[source].shape, tuple(parameter.shape))

@@ -21,8 +21,9 @@ from families.case import (
     Tensors,
     biases,
     blocks,
-    hugging_face_sizes,
+    hugging_face,
     metadata,
+    rotary,
     unpermute,
 )
 
@@ -39,12 +40,7 @@ DENSE = NORMS | ATTENTION | GATED_FFN
 
 
 def model(kind: str = "Llama", rope: dict[str, Any] | None = None, **changed: Any) -> Any:
-    import transformers
-
-    rope = {"rope_type": "default"} if rope is None else rope
-    sizes = hugging_face_sizes(rms_norm_eps=1e-5, rope_parameters=rope | {"rope_theta": THETA}, **changed)
-    config = getattr(transformers, f"{kind}Config")(**sizes)
-    return getattr(transformers, f"{kind}ForCausalLM")(config)
+    return hugging_face(kind, rms_norm_eps=1e-5, rope_parameters=rotary(THETA, **rope or {}), **changed)
 
 
 def llama3_factors() -> Array:

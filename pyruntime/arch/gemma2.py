@@ -1,0 +1,42 @@
+"""Gemma 2 (arXiv:2408.00118): every other layer sees a window; scores and logits are capped softly; what each half of a block
+gives is normed before it is added. (Gemma's norms multiply by 1 + w; GGUF holds the sum.)
+"""
+
+from __future__ import annotations
+
+import math
+
+from pyruntime.arch.blocks import gated_ffn, logits, qkv, windows
+from pyruntime.arch.hparams import HParams
+from pyruntime.arch.rope import rotary
+from pyruntime.plan import Plan, PlanBuilder, Value, Weights
+
+
+def build(b: PlanBuilder, hp: HParams, w: Weights) -> Plan:
+    eps = hp.number("attention.layer_norm_rms_epsilon")
+    table = rotary(b, hp, w)
+    x = b.scale(b.embedding(w["token_embd"]), math.sqrt(hp.d_model))
+    for i, window in enumerate(windows(hp, every=2)):
+        layer = w.block(i)
+        h = b.rms_norm(x, layer["attn_norm"], eps)
+        h = attention(b, hp, layer, h, table, window)
+        x = b.add(x, b.rms_norm(h, layer["post_attention_norm"], eps))
+        h = b.rms_norm(x, layer["ffn_norm"], eps)
+        h = gated_ffn(b, layer, h, None, "gelu_tanh")
+        x = b.add(x, b.rms_norm(h, layer["post_ffw_norm"], eps))
+    return b.finish(b.softcap(logits(b, hp, w, x, eps), hp.number_or_zero("final_logit_softcapping")))
+
+
+def attention(b: PlanBuilder, hp: HParams, layer: Weights, h: Value, table: Value, window: int) -> Value:
+    q, k, v = qkv(b, hp, layer, h)
+    q = b.rope(q, table, hp.head_dim, "neox")
+    k = b.rope(k, table, hp.head_dim, "neox")
+    cap = hp.number_or_zero("attn_logit_softcapping")
+    h = b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, query_scale(hp), window=window, softcap=cap)
+    return b.linear(h, layer["attn_output"])
+
+
+def query_scale(hp: HParams) -> float:
+    """1 / sqrt(head_dim); the 27B model takes its width by heads instead, which files do not say."""
+    width = hp.d_model // hp.n_heads if hp.n_layers == 46 else hp.head_dim
+    return hp.number("attention.scale", 1 / math.sqrt(width))
