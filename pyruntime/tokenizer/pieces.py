@@ -208,4 +208,4 @@ class PieceTokenizer(Tokenizer):
             return SentencePieceProcessor(model_proto=model_proto(self._pieces, self._model_type, self._normalizer))
         except RuntimeError as error:
             reason = re.sub(r"\s+", " ", str(error))
-            raise GGUFError(f"{self._where}{PREFIX}tokens cannot be loaded: {shown(reason)}") from None
+            raise GGUFError(f"{self._where}{PREFIX}* makes no SentencePiece model: {shown(reason)}") from None

@@ -51,20 +51,37 @@ def _charsmap(fields: Fields) -> bytes:
     size = int.from_bytes(data[:4], "little")
     # Steps stay inside blocks of 256 units: with whole blocks, to look at a unit's base is enough.
     if size % 1024 or not 0 < size < len(data) - 4:
-        raise fields.error(key, f"has a table of {size} bytes and is of {len(data)}")
+        raise fields.error(key, f"has a table of {size} bytes in {len(data)}")
     if data[-1]:
         raise fields.error(key, "does not end with NUL")
     if not _is_sound(np.frombuffer(data, "<u4", size // 4, 4).astype(np.int64), len(data) - 4 - size):
-        raise fields.error(key, "points outside itself")
+        raise fields.error(key, "has a table that points outside itself or matches too deep")
     return data
 
 
 def _is_sound(units: np.ndarray[Any, np.dtype[np.int64]], n_replacements: int) -> bool:
-    """Whether no walk through the table leaves it, and no value the replacements. Bit 31 marks a value."""
-    nodes = np.flatnonzero(units >> 31 == 0)
-    node = units[nodes]
-    base = nodes ^ (node >> 10 << (node >> 9 & 1) * 8)  # bit 9: the offset is in blocks
-    if np.any(base >= len(units)):
+    """Whether no walk through the table leaves it, reaches outside the replacements, or finds too many matches."""
+    nodes = np.flatnonzero(units >> 31 == 0)  # bit 31 marks a value
+    unit = units[nodes]
+    base = nodes ^ (unit >> 10 << (unit >> 9 & 1) * 8)  # bit 9: the offset counts blocks
+    if not nodes.size or nodes[0] != 0 or np.any(base >= len(units)):
         return False
-    values = units[base[node >> 8 & 1 == 1]] & 0x7FFFFFFF  # bit 8: a match ends here
-    return bool(np.all(values < n_replacements))
+    matches = unit >> 8 & 1  # a match ends here, and its value is at the base
+    if np.any(units[base[matches == 1]] & 0x7FFFFFFF >= n_replacements):
+        return False
+    # The most matches on a walk to a node, by its base: a child stands at base ^ label.
+    parent = nodes ^ (unit & 0xFF)
+    most = np.full(len(units), -1)
+    most[base[0]] = 0
+    for _ in range(_MAX_KEY):
+        found = np.where(most[parent] >= 0, most[parent] + matches, -1)
+        longer = most.copy()
+        np.maximum.at(longer, base, found)
+        if np.array_equal(longer, most):
+            return bool(most.max() <= _MAX_MATCHES)
+        most = longer
+    return False
+
+
+_MAX_KEY = 256  # bytes; those of NFKC have at most 13, and 4 matches
+_MAX_MATCHES = 32  # the library has room for no more on its stack, and does not count
