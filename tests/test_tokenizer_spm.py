@@ -4,6 +4,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ def test_space_prefix() -> None:
         ids = t.encode("a", add_special=False)
         assert t.decode([*ids, *ids]) == "a a"
         assert t.decode(ids, at_start=False) == " a"
+        assert t.encode("a", add_special=False, at_start=False) == [t.id_of("a")]
     t = small(scores, token_type=types)
     assert pieces_of(t, "a<s>a", parse_special=True) == ["a", "<s>", "a"]
     assert t.decode(t.encode(" a", add_special=False)) == " a"
@@ -203,6 +205,14 @@ def test_marks_hide_special_tokens_and_nothing_else() -> None:
         assert t.encode_with_mark(mark.join(text), mark) == t.encode(text, add_special=False)
 
 
+def test_threads_share_a_tokenizer() -> None:
+    t = tokenizer("llama")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(t.encode, texts()))
+    alone = tokenizer("llama")
+    assert found == [alone.encode(text) for text in texts()]
+
+
 N = 3 + 256 + 1
 MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"scores": None}, "tokenizer.ggml.scores is missing"),
@@ -213,10 +223,8 @@ MALFORMED: list[tuple[dict[str, Any], str]] = [
     ({"scores": [0.0] * (N - 1) + [1e300]}, f"tokenizer.ggml.scores[{N - 1}] is 1e+300"),
     ({"unknown_token_id": N}, f"tokenizer.ggml.unknown_token_id is {N}, outside the vocabulary of {N} tokens"),
     ({"add_space_prefix": 1}, "tokenizer.ggml.add_space_prefix is of type int, not bool"),
-    (
-        {"token_type": [CONTROL] * N},
-        "tokenizer.ggml.tokens[3] is the byte <0x00>, and tokenizer.ggml.token_type[3] is 3",
-    ),
+    ({"token_type": [CONTROL] * N}, "tokenizer.ggml.tokens[3] is the byte <0x00> and a control or the unknown token"),
+    ({"unknown_token_id": 4}, "tokenizer.ggml.tokens[4] is the byte <0x01> and a control or the unknown token"),
     (
         {"token_type": [BYTE] * N, "unknown_token_id": None},
         "tokenizer.ggml.tokens[0] is of type BYTE, but '<unk>' is none of <0x00> to <0xFF>",

@@ -20,7 +20,10 @@ def load(vocabulary: Vocabulary, metadata: Mapping[str, Any], path: str) -> Unig
 
 
 class UnigramTokenizer(PieceTokenizer):
-    """Ids equal sentencepiece's. llama.cpp's differ where sums of scores tie or nearly do: it adds in float64."""
+    """Ids equal sentencepiece's. llama.cpp's differ where sums of scores tie or nearly do: it adds in float64.
+
+    Every text between special tokens is normalized on its own, and gets the space prefix, wherever it stands.
+    """
 
     def __init__(self, vocabulary: Vocabulary, fields: Fields) -> None:
         normalizer = Normalizer(
