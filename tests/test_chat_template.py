@@ -1,12 +1,14 @@
 """Chat templates against jinja2 as Hugging Face sets it up, and against templates that mean harm."""
 
 import json
-import sys
-import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import pytest
+from jinja2 import nodes
+from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pyruntime.chat_template import ChatTemplate
@@ -136,9 +138,27 @@ TOOLS = [
 CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "weather", "arguments": {"city": "Köln", "n": 1.5}}}]}
 
 
+class Generation(Extension):
+    """The block whose contents training asks for: its text is that of its body."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Any) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+    def _body(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
 def by_jinja(source: str, **context: Any) -> str:
     """transformers' apply_chat_template, as far as it is jinja2's."""
+    return _compiled(source).render(**{"bos_token": "<s>", "eos_token": "</s>", **context})
 
+
+@cache
+def _compiled(source: str) -> Any:
     def tojson(
         x: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
     ) -> str:
@@ -148,11 +168,12 @@ def by_jinja(source: str, **context: Any) -> str:
         raise ValueError(message)
 
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
     )
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
-    return environment.from_string(source).render(bos_token="<s>", eos_token="</s>", **context)
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment.from_string(source)
 
 
 def message(content: str, role: str = "user") -> dict[str, str]:
@@ -189,7 +210,7 @@ def test_generation_tags_and_the_date() -> None:
     assert int(year) in (datetime.now().year, datetime.now().year - 1)
 
 
-# --- Errors and hostile templates ----------------------------------------------------------------------------------
+# --- Errors ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -219,39 +240,6 @@ def test_data_nested_without_end() -> None:
         ChatTemplate(CHATML).render([{**message("a"), "x": loop}])
 
 
-HOSTILE = {
-    "syntax": "{% for x in %}",
-    "raises": "{{ raise_exception('no\n\nway') }}",
-    "undefined": "{{ nothing.at.all }}",
-    "include": "{% include '/etc/passwd' %}",
-    "long string": "{{ 'a' * 10 ** 9 }}",
-    "long range": "{% for i in range(10 ** 9) %}{% endfor %}",
-    "long list": "{{ ([0] * 10 ** 9) | length }}",
-    "endless loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
-    "doubling": "{% set n = namespace(x='aa') %}{% for i in range(50) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
-    "doubling a list": "{% for i in range(50) %}{% set x = messages.extend(messages) %}{% endfor %}",
-    "doubling a copy": "{% set x = messages.copy() %}{% for i in range(50) %}{% set y = x.extend(x) %}{% endfor %}",
-    "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-    "padding": "{{ '{:>99999999999999}' . format(1) }}",
-    "indent": "{{ messages | tojson(indent=10 ** 9) }}",
-    "much output": "{% for i in range(99999) %}{{ 'a' * 100 }}{% endfor %}",
-    "chain": "{{ 1" + "+1" * 60_000 + " }}",
-    "chain behind a comment": "{# {{ #}{% raw %}{# {% endraw %}{{ 1" + "~'%}'" * 40_000 + " }}",
-    "elifs": "{% if a %}" + "{%elif b%}" * 20_000 + "{% endif %}",
-    "open": "{{ " * 80_000,
-    "long": " " * 300_000,
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_templates(name: str) -> None:
-    start = time.perf_counter()
-    with pytest.raises(TemplateError, match=r"^chat template: .+$") as error:
-        ChatTemplate(HOSTILE[name]).render([message("a")])
-    assert time.perf_counter() - start < 2
-    assert len(str(error.value)) < 600
-
-
 def test_no_python_leaks_in() -> None:
     template = ChatTemplate(
         "{{ messages.__class__ }}{{ messages[0].__class__ }}{{ ''.__class__ }}{{ messages.append }}"
@@ -260,16 +248,3 @@ def test_no_python_leaks_in() -> None:
     given = [message("a")]
     ChatTemplate("{% set messages = messages + [1] %}").render(given)
     assert given == [message("a")]
-
-
-if sys.platform == "linux":
-
-    def test_memory_of_a_hostile_template() -> None:
-        """Fuel bounds memory as well: below 700 MB at the worst found."""
-        import resource
-
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for name in ("doubling", "much output", "long string"):
-            with pytest.raises(TemplateError):
-                ChatTemplate(HOSTILE[name]).render([message("a")])
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 700 << 10
