@@ -51,6 +51,11 @@ SMOLLM2_KL = 0.0031  # mean KL divergence from float32 over 2,048 positions: 0.0
 SMOLLM2_PERPLEXITY = 11.6297  # llama.cpp's, `llama-perplexity -c 512 --chunks 40`
 SMOLLM2_PERPLEXITY_RELATIVE = 0.005  # 11.650: 0.0017
 
+# One operation on random rows, the largest error of an element over the root mean square of its row (tests/test_ops_*.py).
+ROW_OPERATION = 2e-6  # norms of heads: 8.4e-7
+PRODUCT = 4e-6  # 256 columns: 1.6e-6
+GATED_PRODUCT = 1e-5  # the errors of two products meet, relu2: 4.8e-6
+
 # Rotary angles (tests/test_rope_math.py).
 INVERSE_FREQUENCY_RELATIVE = 5e-15  # in float64, theta up to 1e9: 2.1e-15
 SINE_ABSOLUTE = 6e-16  # in float64, of a given float64 angle: 2.8e-16

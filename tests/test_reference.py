@@ -12,6 +12,7 @@ import pytest
 from block_formats import WIDE
 from budgets import ACTIVATIONS_INT8, FLOAT32, KNOWN_ROUNDING, KV_FLOAT16, worst_row
 from numpy.typing import NDArray
+from plan_tools import int8_rounding
 from tiny_models import BLOCK, Llama, write_llama
 
 from pyruntime import _core
@@ -107,14 +108,6 @@ def test_every_type_in_one_model(tmp_path: Path) -> None:
         chosen[f"blk.{layer}.ffn_up.weight"] = chosen[f"blk.{layer}.ffn_gate.weight"]
     assert set(chosen.values()) == set(_core.supported_types())
     assert compare(write_llama(tmp_path / "a.gguf", shape, chosen), shape) <= max(ACTIVATIONS_INT8.values())
-
-
-def int8_rounding(_: reference.State, w: tuple[Any, ...], x: Logits) -> Logits:
-    """Quantized activations (docs/numerics.md), as the numbers that they stand for."""
-    blocks = x.astype(np.float32).reshape(-1, BLOCK)
-    largest = np.abs(blocks).max(axis=1, keepdims=True)
-    q = np.rint(blocks * (np.float32(127) / np.where(largest > 0, largest, 1)))  # a block may be all zeros
-    return (q.astype(np.float64) * (largest / np.float32(127))).reshape(x.shape)
 
 
 @pytest.mark.parametrize("type_", QUANTIZED)

@@ -79,7 +79,8 @@ def softcap(_: State, w: Weighted, x: Array, *, cap: float) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
+    with np.errstate(over="ignore"):  # an infinity there is the 0 that it should be
+        return 1 / (1 + np.exp(-x))
 
 
 def _activate(x: Array, kind: float) -> Array:
@@ -87,10 +88,10 @@ def _activate(x: Array, kind: float) -> Array:
     if name == "silu":
         return x * _sigmoid(x)
     if name == "gelu":
-        erf = np.vectorize(math.erf, otypes=[x.dtype])(x / math.sqrt(2))
-        return x / 2 * (1 + erf)
-    if name == "gelu_tanh":
-        return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        erfc = np.vectorize(math.erfc, otypes=[x.dtype])  # 1 + erf(z) is erfc(-z), which keeps its digits
+        return x / 2 * erfc(-x / math.sqrt(2))
+    if name == "gelu_tanh":  # so is (1 + tanh(z)) / 2 the sigmoid of 2z
+        return x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
     return np.maximum(x, 0) ** {"relu": 1, "relu2": 2}[name]
 
 
