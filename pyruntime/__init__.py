@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyruntime.arch import register_architecture
     from pyruntime.chat_template import ChatTemplate
-    from pyruntime.generate import Generation, Stream
+    from pyruntime.generate import Generation, Stream, TokenLogprob
     from pyruntime.model import Model
     from pyruntime.sampling import Sampling
     from pyruntime.session import Session
@@ -23,6 +23,7 @@ _HOME = {
     "Sampling": "sampling",
     "Session": "session",
     "Stream": "generate",
+    "TokenLogprob": "generate",
     "Tokenizer": "tokenizer",
     "register_architecture": "arch",
 }
@@ -34,6 +35,7 @@ __all__ = [
     "Sampling",
     "Session",
     "Stream",
+    "TokenLogprob",
     "Tokenizer",
     "__version__",
     "register_architecture",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +18,27 @@ if TYPE_CHECKING:
     from pyruntime import _core
     from pyruntime.tokenizer import Tokenizer
 
+MAX_LOGPROBS = 1024  # of the likeliest tokens: what is more is a distribution, and `Session.append` gives its logits
 FinishReason = Literal["stop", "length", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A generated token, the natural logarithm of its probability, and (id, logarithm) of the likeliest tokens at its place,
+    the likeliest first. They are the model's own probabilities, before bias, penalties, temperature and all that follows."""
+
+    id: int
+    logprob: float
+    top: list[tuple[int, float]]
 
 
 @dataclass(slots=True)
 class Generation:
     """What came out. `ids` are the generated tokens, without the end token; `finish_reason` is "stop" (an end token or a stop
     string), "length" (max_tokens or the context) or "interrupted". `timings` are seconds and token counts. `reasoning` is what
-    a model thought before it answered in a chat, without its marks; `text` is without it, and `ids` are all of it."""
+    a model thought before it answered in a chat, without its marks; `text` is without it, and `ids` are all of it.
+    `logprobs`, where they were asked for, has an entry for each of `ids`. `dropped_messages` is how many of a chat's oldest
+    messages were left out of the prompt, since the context could not hold them."""
 
     text: str
     ids: list[int]
@@ -33,29 +47,53 @@ class Generation:
     seed: int
     timings: dict[str, float] = field(default_factory=dict)
     reasoning: str = ""
+    logprobs: list[TokenLogprob] | None = None
+    dropped_messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a call asks of its generations. Raises TypeError or ValueError that names the argument."""
+
+    sampling: Sampling
+    max_tokens: int | None = None
+    stop: Sequence[str] = ()
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_tokens is not None and operator.index(self.max_tokens) < 1:
+            raise ValueError(f"max_tokens must be at least 1, not {self.max_tokens}")
+        if isinstance(self.stop, str) or any(not s for s in self.stop):
+            raise ValueError("stop must be a list of strings that are not empty")
+        if self.logprobs is not None and not 0 <= operator.index(self.logprobs) <= MAX_LOGPROBS:
+            raise ValueError(f"logprobs must be between 0 and {MAX_LOGPROBS}, or None, not {self.logprobs}")
 
 
 class Job:
     """One sequence on its way: the tokens it still has to feed, what it has produced, and why it ended."""
 
     def __init__(
-        self, tokenizer: Tokenizer, session: Session, feed: Ids, sampling: Sampling, stream: int,
-        n_vocab: int, max_new: int, stop: Sequence[str], splitter: Splitter | None = None,
+        self, tokenizer: Tokenizer, session: Session, feed: Ids, request: Request, stream: int,
+        n_vocab: int, room: int, splitter: Splitter | None = None, dropped_messages: int = 0,
     ) -> None:  # fmt: skip
+        """room: how many tokens the context has left for it. stream: its place in a call of several."""
         self.session = session
         self.prompt_tokens = len(session) + len(feed)
         self.feed = feed
-        self.sampler = sampling.sampler(n_vocab, stream, tokenizer)
+        top = None if request.logprobs is None else min(request.logprobs, n_vocab)
+        self.sampler = request.sampling.sampler(n_vocab, stream, tokenizer, top)
         self.sampler.accept_all(session.ids)
         self.ids: list[int] = []
         self.text = ""
         self.reasoning = ""
+        self.logprobs: list[TokenLogprob] | None = None if top is None else []
         self.finish_reason: FinishReason | None = None
-        self._max_new = max_new
+        self._max_new = min(request.max_tokens or room, room)
         self._end_ids = tokenizer.end_ids
         self._decoder = tokenizer.stream_decoder(at_start=False)  # the prompt stands before
         self._n_texts = tokenizer.n_vocab
-        self._stop = stop
+        self._stop = request.stop
+        self._dropped_messages = dropped_messages
         self._splitter = splitter
         self._marks = mark_tokens(tokenizer) if splitter else {}
         self._held = ""  # decoded, but it may be the beginning of a stop string
@@ -71,6 +109,9 @@ class Job:
         if token in self._end_ids and not (self._splitter and self._splitter.closes(self._marks.get(token, ""))):
             return self._end("stop")
         self.ids.append(token)
+        if self.logprobs is not None and (found := self.sampler.logprobs) is not None:
+            (_, logprob), top = found
+            self.logprobs.append(TokenLogprob(token, logprob, top))
         self.feed = np.array([token], np.int32)
         # Rows that pad the vocabulary beyond the tokenizer's have no text; a model should not draw them, and may.
         text, stopped = self._until_stop(self._split(token, self._decoder.push(token) if token < self._n_texts else ""))
@@ -99,7 +140,7 @@ class Job:
         }
         return Generation(
             self.text, self.ids, self.finish_reason or "interrupted", self.prompt_tokens, self.sampler.seed, timings,
-            self.reasoning,
+            self.reasoning, self.logprobs, self._dropped_messages,
         )  # fmt: skip
 
     def _end(self, reason: FinishReason) -> str:

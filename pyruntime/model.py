@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pyruntime import _core, arch
 from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, TemplateError
-from pyruntime.generate import Generation, Job, Stream, run
+from pyruntime.generate import Generation, Job, Request, Stream, run
+from pyruntime.overflow import Overflow, fit
 from pyruntime.reasoning import Splitter
 from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
@@ -133,6 +134,7 @@ class Model:
         *,
         max_tokens: int | None = ...,
         stop: Sequence[str] = ...,
+        logprobs: int | None = ...,
         sampling: Sampling | None = ...,
         **options: Unpack[SamplingOptions],
     ) -> Generation: ...
@@ -143,6 +145,7 @@ class Model:
         *,
         max_tokens: int | None = ...,
         stop: Sequence[str] = ...,
+        logprobs: int | None = ...,
         sampling: Sampling | None = ...,
         **options: Unpack[SamplingOptions],
     ) -> list[Generation]: ...
@@ -152,25 +155,28 @@ class Model:
         *,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
+        logprobs: int | None = None,
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Generation | list[Generation]:
         """Continues a prompt, or several together (text, or token ids). No template is applied: see `chat`. A text prompt is
         taken as a whole document: special tokens spelled in it are special tokens.
 
-        max_tokens: None goes on to an end token or the end of the context. stop: strings that end the text and are not in
-        it. Sampling is a `Sampling`, or its fields as keywords (temperature=0, seed=1, ...). The i-th prompt of a list draws
-        from the i-th stream of the seed, so the others cannot change its result.
+        max_tokens: None goes on to an end token or the end of the context, which a small model that repeats itself may well
+        reach. stop: strings that end the text and are not in it. logprobs: for each token its log probability, and those of
+        so many of the likeliest (0 to 1024); None: no log probabilities. Sampling is a `Sampling`, or its fields as keywords
+        (temperature=0, seed=1, ...). The i-th prompt of a list draws from the i-th stream of the seed, so the others cannot
+        change its result.
         """
         many = isinstance(prompt, list) and not (prompt and isinstance(prompt[0], (int, np.integer)))
         prompts: list[Any] = list(prompt) if many else [prompt]
-        chosen = choose(sampling, options).with_seed()
+        request = Request(choose(sampling, options).with_seed(), max_tokens, stop, logprobs)
         sessions: list[Session] = []
         try:
             jobs = []
             for i, p in enumerate(prompts):
                 sessions.append(self.session())
-                jobs.append(self._job(sessions[-1], self._prompt_ids(p), chosen, i, max_tokens, stop))
+                jobs.append(self._job(sessions[-1], self._prompt_ids(p), request, i))
             for _ in run(self.engine, jobs):
                 pass
             results = [job.result() for job in jobs]
@@ -186,11 +192,13 @@ class Model:
         session: Session | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
+        logprobs: int | None = None,
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Stream:
         """As `generate`, piece by piece. With a session, only the tokens that it does not hold already are computed."""
-        return self._stream(self._prompt_ids(prompt), session, max_tokens, stop, choose(sampling, options))
+        request = Request(choose(sampling, options).with_seed(), max_tokens, stop, logprobs)
+        return self._stream(self._prompt_ids(prompt), session, request)
 
     def render(
         self,
@@ -214,9 +222,11 @@ class Model:
         tools: Sequence[Mapping[str, Any]] | None = None,
         template: str | None = None,
         template_args: Mapping[str, Any] | None = None,
+        overflow: Overflow = "error",
         session: Session | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
+        logprobs: int | None = None,
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Generation:
@@ -226,11 +236,15 @@ class Model:
         "tool_use" for tools where there is one, else "default". template_args: for the template, such as
         {"enable_thinking": False}. The rest is as in `generate`; `stop` is looked for in the text, not in the reasoning.
 
+        overflow: what happens when the conversation leaves no room for an answer. "error": ContextError once not a token
+        fits. "drop": the oldest turns are left out, never a system message or the last question, and `dropped_messages` of
+        the result says how many messages that were; see `pyruntime.overflow.fit`.
+
         Raises UnsupportedError for a base model, TemplateError, and TypeError or ValueError that name the message.
         """
         stream = self.stream_chat(
-            messages, tools=tools, template=template, template_args=template_args,
-            session=session, max_tokens=max_tokens, stop=stop, sampling=sampling, **options,
+            messages, tools=tools, template=template, template_args=template_args, overflow=overflow,
+            session=session, max_tokens=max_tokens, stop=stop, logprobs=logprobs, sampling=sampling, **options,
         )  # fmt: skip
         for _ in stream:
             pass
@@ -243,16 +257,27 @@ class Model:
         tools: Sequence[Mapping[str, Any]] | None = None,
         template: str | None = None,
         template_args: Mapping[str, Any] | None = None,
+        overflow: Overflow = "error",
         session: Session | None = None,
         max_tokens: int | None = None,
         stop: Sequence[str] = (),
+        logprobs: int | None = None,
         sampling: Sampling | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Stream:
         """As `chat`, piece by piece. Pass the same session each turn, and a turn computes only its new tokens."""
-        text, ids = self._rendered(messages, tools, template, template_args or {})
-        chosen = choose(sampling, options)
-        return self._stream(as_ids(ids), session, max_tokens, stop, chosen, Splitter(text))
+        if overflow not in ("error", "drop"):
+            raise ValueError(f"overflow must be 'error' or 'drop', not {overflow!r}")
+        request = Request(choose(sampling, options).with_seed(), max_tokens, stop, logprobs)
+
+        def render(some: Sequence[Message]) -> Rendered:
+            return self._rendered(some, tools, template, template_args or {})
+
+        if overflow == "drop":
+            (text, ids), dropped = fit(messages, render, self.context, max_tokens)
+        else:
+            (text, ids), dropped = render(messages), 0
+        return self._stream(as_ids(ids), session, request, Splitter(text), dropped)
 
     # Its end
 
@@ -297,13 +322,11 @@ class Model:
             raise TemplateError(f"{self.path}: {error}") from None
 
     def _stream(
-        self, ids: Ids, session: Session | None, max_tokens: int | None, stop: Sequence[str], sampling: Sampling,
-        splitter: Splitter | None = None,
-    ) -> Stream:  # fmt: skip
+        self, ids: Ids, session: Session | None, request: Request, splitter: Splitter | None = None, dropped: int = 0
+    ) -> Stream:
         used = session if session is not None else self.session()
         try:
-            feed = self._reuse(used, ids)
-            job = self._job(used, feed, sampling.with_seed(), 0, max_tokens, stop, splitter)
+            job = self._job(used, self._reuse(used, ids), request, 0, splitter, dropped)
         except BaseException:
             if session is None:
                 used.close()
@@ -341,15 +364,10 @@ class Model:
             )
 
     def _job(
-        self, session: Session, feed: Ids, sampling: Sampling, stream: int, max_tokens: int | None, stop: Sequence[str],
-        splitter: Splitter | None = None,
+        self, session: Session, feed: Ids, request: Request, stream: int,
+        splitter: Splitter | None = None, dropped: int = 0,
     ) -> Job:  # fmt: skip
-        if max_tokens is not None and operator.index(max_tokens) < 1:
-            raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
-        if isinstance(stop, str) or any(not s for s in stop):
-            raise ValueError("stop must be a list of strings that are not empty")
         n_prompt = len(session) + len(feed)
         self._check_length(n_prompt)
         room = self.context - n_prompt
-        n_new = min(max_tokens or room, room)
-        return Job(self.tokenizer, session, feed, sampling, stream, self.n_vocab, n_new, stop, splitter)
+        return Job(self.tokenizer, session, feed, request, stream, self.n_vocab, room, splitter, dropped)

@@ -1,8 +1,8 @@
 """A model that answers by rule, to test the command line without one: `python fake_model.py VERB ...`.
 
 The last message says what it does: "say TEXT", "think THOUGHT: TEXT", "history" (the messages as JSON),
-"options" (of the call, as JSON), "forever", "controls", "unicode", "nothing", "full" (the context ends), "fail ERROR"
-and "half ERROR" (after a piece).
+"options" (of the call, as JSON), "forever", "controls", "unicode", "nothing", "full" (the context ends), "drop TEXT"
+(for which two messages are left out), "fail ERROR" and "half ERROR" (after a piece).
 """
 
 import fcntl
@@ -19,6 +19,7 @@ from typing import Any
 
 from pyruntime import errors
 from pyruntime.cli import main
+from pyruntime.generate import TokenLogprob
 from pyruntime.sampling import Sampling
 
 CONTROLS = "a\x1b[31mb\x07\x9bc\x85\x7f\r\td\n"
@@ -34,6 +35,8 @@ class Generation:
     seed: int = 7
     timings: dict[str, float] = field(default_factory=lambda: {"prefill_seconds": 0.25, "generate_tokens": 2})
     reasoning: str = ""
+    logprobs: list[TokenLogprob] | None = None
+    dropped_messages: int = 0
 
 
 class Stream:
@@ -92,7 +95,9 @@ class Model:
     def render(self, messages: str | list[dict[str, str]]) -> str:
         return f"<s>{messages if isinstance(messages, str) else json.dumps(messages)}\n\x1b"
 
-    def stream(self, prompt: str, *, max_tokens: int | None, sampling: Sampling) -> Stream:
+    def stream(
+        self, prompt: str, *, max_tokens: int | None, stop: list[str], sampling: Sampling, logprobs: int | None = None
+    ) -> Stream:
         return Stream(iter([f"<{prompt}>"]))
 
     def stream_chat(
@@ -101,10 +106,13 @@ class Model:
         *,
         sampling: Sampling,
         max_tokens: int | None,
+        stop: list[str],
+        logprobs: int | None = None,
+        overflow: str = "error",
         session: Session | None = None,
     ) -> Stream:
         verb, _, rest = messages[-1]["content"].partition(" ")
-        options = asdict(sampling) | {"max_tokens": max_tokens, "context": self.context}
+        options = asdict(sampling) | {"max_tokens": max_tokens, "stop": stop, "context": self.context}
         answers: dict[str, Any] = {
             "say": lambda: iter(rest),
             "think": lambda: iter(rest.partition(": ")[2]),
@@ -114,12 +122,18 @@ class Model:
             "controls": lambda: iter(CONTROLS),
             "unicode": lambda: iter(UNICODE),
             "nothing": lambda: iter(()),
+            "drop": lambda: iter(rest),
             "full": lambda: iter(["cut"]),
             "fail": lambda: failing((), rest),
             "half": lambda: failing(["half"], rest),
         }
         thought = rest.partition(": ")[0] if verb == "think" else ""
-        return Stream(answers[verb](), "length" if verb == "full" else "stop", thought)
+        stream = Stream(answers[verb](), "length" if verb == "full" else "stop", thought)
+        if logprobs is not None:
+            stream.result.logprobs = [TokenLogprob(5, -0.5, [(5, -0.5), (6, -1.25)][:logprobs])]
+        if overflow == "drop" and verb == "drop":
+            stream.result.dropped_messages = 2
+        return stream
 
 
 def ticks() -> Iterator[str]:

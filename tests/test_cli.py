@@ -136,17 +136,36 @@ def test_sampling_flags(cli: Cli) -> None:
         "top_p": 0.25,
         "min_p": 0.125,
         "repetition_penalty": 1.5,
+        "presence_penalty": -0.5,
+        "frequency_penalty": 0.25,
+        "penalty_last_n": -1,
+        "dry_multiplier": 0.75,
+        "dry_base": 2.0,
+        "dry_allowed_length": 4,
+        "dry_penalty_last_n": 100,
+        "typical_p": 0.5,
+        "top_n_sigma": 1.5,
+        "xtc_probability": 0.5,
+        "xtc_threshold": 0.25,
+        "dynatemp_range": 0.5,
+        "dynatemp_exponent": 2.0,
+        "mirostat": 2,
+        "mirostat_tau": 3.0,
+        "mirostat_eta": 0.5,
         "seed": 2**64 - 1,
         "max_tokens": 9,
         "context": 77,
     }
     argv = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    got = json.loads(cli.generate("options", *argv).out)
+    texts = ("--stop", "a", "--stop", "b", "--dry-sequence-breaker", "c")
+    got = json.loads(cli.generate("options", *argv, *texts).out)
+    assert set(asdict(Sampling())) - set(flags) == {"dry_sequence_breakers", "logit_bias"}
     assert {name: got[name] for name in flags} == flags
+    assert (got["stop"], got["dry_sequence_breakers"]) == (["a", "b"], ["c"])
 
 
 def test_no_flag_leaves_the_defaults(cli: Cli) -> None:
-    defaults = asdict(Sampling()) | {"max_tokens": None, "context": 512}
+    defaults = asdict(Sampling()) | {"max_tokens": None, "stop": [], "context": 512}
     assert json.loads(cli.generate("options").out) == json.loads(json.dumps(defaults))
 
 
@@ -165,6 +184,15 @@ def test_json(cli: Cli) -> None:
         "seed": 7,
         "timings": {"prefill_seconds": 0.25, "generate_tokens": 2},
     }
+
+
+def test_log_probabilities_are_in_the_json(cli: Cli) -> None:
+    report = json.loads(cli.generate("say a", "--json", "--logprobs", "2").out)
+    assert report["logprobs"] == [{"id": 5, "logprob": -0.5, "top": [[5, -0.5], [6, -1.25]]}]
+    assert json.loads(cli.generate("say a", "--json", "--logprobs", "0").out)["logprobs"][0]["top"] == []
+    assert_one_line_error(cli.generate("say a", "--logprobs", "2"), 2, "--logprobs", "--json")
+    for wrong in ("-1", "1025"):
+        assert_one_line_error(cli.generate("say a", "--json", "--logprobs", wrong), 2, "between 0 and 1024")
 
 
 def test_thoughts_are_not_the_answer(cli: Cli) -> None:

@@ -88,6 +88,22 @@ def test_chat_says_that_the_context_is_full(cli: Cli) -> None:
     assert "the context of 512 tokens is full" in done.err
 
 
+@pytest.mark.parametrize("system", [[], ["--system", "s"]])
+def test_chat_drops_the_oldest_turns(cli: Cli, system: list[str]) -> None:
+    """It forgets them as the prompt did, but for the system message, and says so."""
+    done = cli.chat("say a\nsay b\ndrop c\nhistory\n", *system)
+    assert done.err == "pyruntime: the context of 512 tokens is full: the oldest messages (2) are left out\n"
+    assert [m["content"] for m in json.loads(done.out.splitlines()[-1])] == [
+        *system[1:],
+        "say b",
+        "b",
+        "drop c",
+        "c",
+        "history",
+    ]
+    assert cli.chat("say a\ndrop c\n", "--overflow", "error") == (0, "a\nc\n", "")
+
+
 # chat on a terminal
 
 

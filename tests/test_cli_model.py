@@ -40,11 +40,20 @@ def test_chat_with_the_default_model(model_path: Path) -> None:
 
 
 def test_chat_longer_than_the_context(model_path: Path) -> None:
-    turns = "Tell me a long story.\nGo on.\n/exit\n"
-    done = run_installed("chat", str(model_path), "--context", "64", "--temperature", "0", stdin=turns)
+    """The oldest turn is left out, and the next one answered as if it were the first; or it is an error."""
+    turns = "Tell me a long story.\nSay yes.\n/exit\n"
+    options = ("--context", "96", "--temperature", "0")
+    done = run_installed("chat", str(model_path), *options, stdin=turns)
+    assert done.returncode == 0
+    full, dropped = done.stderr.splitlines()[:2]
+    assert "the context of 96 tokens is full: the answer is cut off" in full
+    assert dropped == "pyruntime: the context of 96 tokens is full: the oldest messages (2) are left out"
+    alone = run_installed("chat", str(model_path), *options, stdin="Say yes.\n").stdout
+    assert done.stdout.endswith(f"\n{alone}")
+    done = run_installed("chat", str(model_path), *options, "--overflow", "error", stdin=turns)
     assert done.returncode == ContextError.exit_code
     full, refused = done.stderr.splitlines()
-    assert "the context of 64 tokens is full" in full
+    assert "the context of 96 tokens is full" in full
     assert refused.startswith("pyruntime: ")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pyruntime.generate import Job
+from pyruntime.generate import Job, Request
 from pyruntime.reasoning import Splitter, mark_tokens
 from pyruntime.sampling import Sampling
 
@@ -96,7 +96,7 @@ class EmptySession(Any):
 
 def job(ids: list[int], splitter: Splitter | None, stop: tuple[str, ...] = ()) -> Job:
     tokenizer: Any = Letters()
-    job = Job(tokenizer, EmptySession(), np.zeros(1, np.int32), Sampling(), 0, 16, 99, stop, splitter)
+    job = Job(tokenizer, EmptySession(), np.zeros(1, np.int32), Request(Sampling(), stop=stop), 0, 16, 99, splitter)
     for i in ids:
         if job.finish_reason is None:
             job.accept(i)

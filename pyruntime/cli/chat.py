@@ -32,6 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", nargs="?", default=DEFAULT, help=help)
     add_model_options(parser)
     add_sampling_options(parser)
+    help = "a full context drops the oldest turns (default), or is an error"
+    parser.add_argument("--overflow", choices=["drop", "error"], default="drop", help=help)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,7 +67,8 @@ class Chat:
         self._model = model
         self._session = session
         self._sampling = chosen
-        self._max_tokens = args.max_tokens
+        self._limits = {"max_tokens": args.max_tokens, "stop": args.stop}
+        self._overflow = args.overflow
         self._show_prompt = args.show_prompt
 
     def answer(self, text: str) -> None:
@@ -78,9 +81,10 @@ class Chat:
         answer = Answer()
         thought, said = "", ""
         try:
-            if self._show_prompt:
-                show(self._model.render(self._prompt()))
             with closing(self._stream()) as stream:
+                self._forget(stream.result.dropped_messages)
+                if self._show_prompt:
+                    show(self._model.render(self._prompt()))
                 for reasoning, piece in stream.parts():
                     thought += reasoning
                     said += piece
@@ -93,15 +97,23 @@ class Chat:
             else:
                 self.messages.pop()
             answer.end()
-        say_if_full(self._model, stream.result, self._max_tokens)
+        say_if_full(self._model, stream.result, self._limits["max_tokens"])
 
     def _prompt(self) -> str | list[dict[str, str]]:
         return self.messages
 
     def _stream(self) -> Stream:
         return self._model.stream_chat(
-            self.messages, session=self._session, max_tokens=self._max_tokens, sampling=self._sampling
+            self.messages, overflow=self._overflow, session=self._session, sampling=self._sampling, **self._limits
         )
+
+    def _forget(self, n: int) -> None:
+        """Leaves out the n oldest messages, as the prompt did, and says so."""
+        if n == 0:
+            return
+        say(f"pyruntime: the context of {self._model.context} tokens is full: the oldest messages ({n}) are left out")
+        first = 1 if self.messages[0]["role"] == "system" else 0
+        del self.messages[first : first + n]
 
 
 class Completion(Chat):
@@ -111,7 +123,7 @@ class Completion(Chat):
         return self.messages[-1]["content"]
 
     def _stream(self) -> Stream:
-        return self._model.stream(self._prompt(), max_tokens=self._max_tokens, sampling=self._sampling)
+        return self._model.stream(self._prompt(), sampling=self._sampling, **self._limits)
 
 
 def _piped(chat: Chat, debug: bool) -> int:

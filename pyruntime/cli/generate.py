@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pyruntime.cli.options import (
@@ -30,6 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", type=utf8, nargs="?", help="the prompt; '-' or none reads stdin")
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it is, without the chat template")
     parser.add_argument("--json", action="store_true", help="print text, token ids, finish reason and timings as JSON")
+    help = "with --json: the log probability of each token, and the K likeliest in its place; 0: without those"
+    parser.add_argument("--logprobs", type=int, metavar="K", help=help)
     add_model_options(parser)
     add_sampling_options(parser)
 
@@ -37,6 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.raw and args.system is not None:
         raise UsageError("--system is part of the chat template, which --raw leaves out")
+    if args.logprobs is not None and not args.json:
+        raise UsageError("--logprobs are shown with --json")
+    if args.logprobs is not None and not 0 <= args.logprobs <= 1024:
+        raise UsageError(f"--logprobs must be between 0 and 1024, not {args.logprobs}")
     prompt, chosen = _prompt(args.prompt), sampling(args)  # before the model is loaded: mistakes are told at once
     with open_model(args) as model:
         answer = Answer()
@@ -69,6 +76,7 @@ def _prompt(given: str | None) -> str:
 
 
 def _start(model: Model, prompt: str, chosen: Sampling, args: argparse.Namespace) -> Stream:
+    limits = {"max_tokens": args.max_tokens, "stop": args.stop, "logprobs": args.logprobs}
     if not args.raw and model.chat_template is None:
         if args.system is not None:
             raise UnsupportedError(f"{args.model} has no chat template, and so no place for a --system message")
@@ -76,12 +84,12 @@ def _start(model: Model, prompt: str, chosen: Sampling, args: argparse.Namespace
     if args.raw or model.chat_template is None:
         if args.show_prompt:
             show(model.render(prompt))
-        return model.stream(prompt, max_tokens=args.max_tokens, sampling=chosen)
+        return model.stream(prompt, sampling=chosen, **limits)
     system = [] if args.system is None else [{"role": "system", "content": args.system}]
     messages = [*system, {"role": "user", "content": prompt}]
     if args.show_prompt:
         show(model.render(messages))
-    return model.stream_chat(messages, max_tokens=args.max_tokens, sampling=chosen)
+    return model.stream_chat(messages, sampling=chosen, **limits)
 
 
 def _report(model: str, result: Generation) -> dict[str, object]:
@@ -90,6 +98,7 @@ def _report(model: str, result: Generation) -> dict[str, object]:
         "text": result.text,
         **({"reasoning": result.reasoning} if result.reasoning else {}),
         "ids": result.ids,
+        **({} if result.logprobs is None else {"logprobs": [asdict(token) for token in result.logprobs]}),
         "finish_reason": result.finish_reason,
         "prompt_tokens": result.prompt_tokens,
         "seed": result.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyruntime.cli.terminal import FetchReport, say
@@ -48,6 +49,13 @@ def utf8(text: str) -> str:
     return text
 
 
+def stop_text(text: str) -> str:
+    """An argparse type: text that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("the text is empty")
+    return utf8(text)
+
+
 def decoded(data: bytes, what: str) -> str:
     """`data` as text; UsageError names the byte where it is none, rather than a prompt silently changed."""
     try:
@@ -66,23 +74,60 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--show-prompt", action="store_true", help="show on stderr the text that the model gets")
 
 
+# Fields of Sampling by flag: (field, type, metavar, help).
+_Flag = tuple[str, Callable[[str], object], str, str]
+_SAMPLING: list[_Flag] = [
+    ("temperature", float, "T", "0 is greedy"),
+    ("top_k", int, "K", "keep the K likeliest tokens; 0 keeps all"),
+    ("top_p", float, "P", "keep the likeliest tokens that sum to P"),
+    ("min_p", float, "P", "drop tokens below P times the likeliest"),
+    ("repetition_penalty", float, "R", "1 is none"),
+    ("seed", int, "N", "the same seed gives the same text"),
+]
+_MORE_SAMPLING: list[_Flag] = [
+    ("presence_penalty", float, "X", "taken once from the logit of a token that occurred"),
+    ("frequency_penalty", float, "X", "taken for each time that it occurred"),
+    ("penalty_last_n", int, "N", "tokens that the penalties look back on; -1: all"),
+    ("dry_multiplier", float, "X", "DRY against repeated phrases; 0.8 is usual"),
+    ("dry_base", float, "X", "how fast it grows with their length"),
+    ("dry_allowed_length", int, "N", "the length from which it acts"),
+    ("dry_penalty_last_n", int, "N", "tokens that it looks back on; -1: all"),
+    ("typical_p", float, "P", "keep the tokens nearest to the entropy that sum to P"),
+    ("top_n_sigma", float, "N", "keep logits within N deviations of the largest"),
+    ("xtc_probability", float, "P", "how often XTC drops all top choices but the last"),
+    ("xtc_threshold", float, "P", "the probability that makes a token a top choice"),
+    ("dynatemp_range", float, "T", "vary the temperature by T with the entropy"),
+    ("dynatemp_exponent", float, "X", "of the entropy"),
+    ("mirostat", int, "V", "1 or 2: steer the surprise instead of cutting"),
+    ("mirostat_tau", float, "B", "the surprise, in bits"),
+    ("mirostat_eta", float, "X", "how fast it is learnt"),
+]
+
+
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     """Each is None unless given: the defaults are those of `pyruntime.sampling.Sampling`."""
     group = parser.add_argument_group("sampling")
     group.add_argument("--max-tokens", type=count, metavar="N", help="end the answer after N tokens")
-    group.add_argument("--temperature", type=float, metavar="T", help="0 is greedy")
-    group.add_argument("--top-k", type=int, metavar="K", help="keep the K likeliest tokens; 0 keeps all")
-    group.add_argument("--top-p", type=float, metavar="P", help="keep the likeliest tokens that sum to P")
-    group.add_argument("--min-p", type=float, metavar="P", help="drop tokens below P times the likeliest")
-    group.add_argument("--repetition-penalty", type=float, metavar="R", help="1 is none")
-    group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same text")
+    group.add_argument("--stop", type=stop_text, metavar="TEXT", action="append", default=[], help="end before TEXT")
+    _add_flags(group, _SAMPLING)
+    more = parser.add_argument_group("more sampling")
+    _add_flags(more, _MORE_SAMPLING)
+    more.add_argument(
+        "--dry-sequence-breaker", dest="dry_sequence_breakers", type=stop_text, metavar="TEXT", action="append",
+        help="what no repeated phrase reaches across, instead of newline, colon, quote and asterisk",
+    )  # fmt: skip
+
+
+def _add_flags(group: argparse._ArgumentGroup, flags: list[_Flag]) -> None:
+    for name, convert, metavar, help in flags:
+        group.add_argument(f"--{name.replace('_', '-')}", type=convert, metavar=metavar, help=help)
 
 
 def sampling(args: argparse.Namespace) -> Sampling:
     """The Sampling that the flags describe; UsageError for a value that it refuses."""
     from pyruntime.sampling import Sampling
 
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+    names = [name for name, *_ in _SAMPLING + _MORE_SAMPLING] + ["dry_sequence_breakers"]
     try:
         return Sampling(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})
     except ValueError as error:
