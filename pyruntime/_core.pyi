@@ -96,6 +96,7 @@ class Sampler:
     @property
     def stream(self) -> int: ...
 
+def kv_page_bytes(caches: list[tuple[int, int, int, bool]], kv_type: str) -> int: ...
 def loaded_bytes(file: GGUF, weights: list[str], flat: list[str]) -> int: ...
 
 class Sequence:
@@ -116,7 +117,7 @@ class Engine:
         context: int,
         max_tokens: int,
         n_threads: int,
-        kv_f16: bool,
+        kv_type: str,
         kv_max_bytes: int,
         isa: str = "",
     ) -> None: ...

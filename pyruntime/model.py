@@ -64,7 +64,7 @@ class Model:
                 context=self.context,
                 max_tokens=MAX_TOKENS,
                 n_threads=threads or default_threads(),
-                kv_f16=True,
+                kv_type="f16",
                 kv_max_bytes=self._kv_budget(file),
             )
 
@@ -297,14 +297,13 @@ class Model:
 
     def _kv_budget(self, file: _core.GGUF) -> int:
         """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""
-        # Keys and values of 2 bytes; values are padded to whole vectors of 16.
-        per_position = sum(2 * c.n_kv_heads * (c.head_dim + -(-c.value_dim // 16) * 16) for c in self.plan.caches)
-        context_bytes = -(-self.context // 64) * 64 * per_position
+        page_bytes = _core.kv_page_bytes(list(self.plan.caches), "f16")  # of 64 positions
+        context_bytes = -(-self.context // 64) * page_bytes
         weight_bytes = _core.loaded_bytes(file, self.plan.weight_names, sorted(self.plan.flat))
         available = available_memory()
         left = available - weight_bytes if available is not None else context_bytes * 64
         if available is not None and context_bytes > left:
-            fits = min(max(0, left // per_position) // 64 * 64, MAX_CONTEXT)
+            fits = min(max(0, left // page_bytes) * 64, MAX_CONTEXT)
             raise MemoryLimitError(
                 f"{self.path}: weights need {weight_bytes / 1e6:.0f} MB and a context of {self.context} "
                 f"{context_bytes / 1e6:.0f} MB, but {available / 1e6:.0f} MB are available; "

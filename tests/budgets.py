@@ -38,6 +38,9 @@ ACTIVATIONS_INT8 = {
     "IQ4_XS": 0.14,  # 0.071
     "MXFP4": 0.14,  # 0.068
 }
+# Attention alone on random q, k and v of 300 positions (tests/test_attention.py).
+ATTENTION_FLOAT32 = 6e-6  # 2.8e-6, with heads of 576
+ATTENTION_KV = {"f32": ATTENTION_FLOAT32, "f16": 2e-3}  # 1.0e-3
 # The same with the int8 rounding in the reference too, so that float32 alone is left, unless it tips an activation over
 # to the next integer: six in ten of 24 short sequences. The worst is Q4_K (a large min less a large product) at 5.5e-7;
 # the others are at 1.6e-7 to 2.8e-7.

@@ -38,7 +38,7 @@ SHAPES = {
 
 
 def execute(
-    path: Path, plan: Plan, ids: NDArray[np.int32], chunk: int = LENGTH, kv_f16: bool = False
+    path: Path, plan: Plan, ids: NDArray[np.int32], chunk: int = LENGTH, kv_type: str = "f32"
 ) -> NDArray[np.float32]:
     """The core's logits, of steps of `chunk` tokens."""
     engine = _core.Engine(
@@ -48,7 +48,7 @@ def execute(
         context=512,
         max_tokens=LENGTH,
         n_threads=2 if chunk > 1 else 1,
-        kv_f16=kv_f16,
+        kv_type=kv_type,
         kv_max_bytes=1 << 26,
     )
     sequence = engine.sequence()
@@ -82,7 +82,7 @@ def test_float_formats(type_: str, tmp_path: Path) -> None:
 
 
 def test_keys_and_values_in_float16(tmp_path: Path) -> None:
-    error = compare(write_llama(tmp_path / "a.gguf", Llama()), Llama(), kv_f16=True)
+    error = compare(write_llama(tmp_path / "a.gguf", Llama()), Llama(), kv_type="f16")
     assert FLOAT32 < error <= KV_FLOAT16  # more than float32 alone: they really were rounded
 
 

@@ -88,6 +88,20 @@ struct Batch {
     }
 };
 
+std::vector<CacheSpec> read_caches(const py::handle caches) {
+    std::vector<CacheSpec> specs;
+    for (const auto& [n_kv_heads, head_dim, value_dim, latent] :
+         caches.cast<std::vector<std::tuple<int, int, int, bool>>>())
+        specs.push_back({n_kv_heads, head_dim, value_dim, latent});
+    return specs;
+}
+
+KVType kv_type_of(const std::string& name) {
+    if (name == "f32") return KVType::f32;
+    if (name == "f16") return KVType::f16;
+    throw std::invalid_argument("no type of keys and values named '" + name + "'");
+}
+
 PlanSpec read_plan(const py::dict& plan) {
     PlanSpec spec;
     for (const py::handle h : plan["values"]) {
@@ -101,22 +115,19 @@ PlanSpec read_plan(const py::dict& plan) {
                               t[3].cast<std::vector<std::string>>(), t[4].cast<std::map<std::string, double>>(),
                               t[5].cast<std::string>()});
     }
-    for (const py::handle h : plan["caches"]) {
-        const auto [n_kv_heads, head_dim] = h.cast<std::tuple<int, int>>();
-        spec.caches.push_back({n_kv_heads, head_dim});
-    }
+    spec.caches = read_caches(plan["caches"]);
     spec.flat = plan["flat"].cast<std::vector<std::string>>();
     spec.logits = plan["logits"].cast<int>();
     return spec;
 }
 
 std::shared_ptr<Engine> load(const gguf::File& file, const std::vector<std::string>& weights, const py::dict& plan,
-                             int64_t context, int64_t max_tokens, int n_threads, bool kv_f16, size_t kv_max_bytes,
-                             const std::string& isa) {
+                             int64_t context, int64_t max_tokens, int n_threads, const std::string& kv_type,
+                             size_t kv_max_bytes, const std::string& isa) {
     if (n_threads < 1 || n_threads > 1024) throw std::invalid_argument("threads must be between 1 and 1024");
     if (max_tokens < 1 || max_tokens > 65536) throw std::invalid_argument("max_tokens must be between 1 and 65536");
     PlanSpec spec = read_plan(plan);
-    const EngineConfig config{context, max_tokens, n_threads, kv_f16, kv_max_bytes, isa};
+    const EngineConfig config{context, max_tokens, n_threads, kv_type_of(kv_type), kv_max_bytes, isa};
     const py::gil_scoped_release release;
     return std::make_shared<Engine>(file, weights, std::move(spec), config, signals_pending);
 }
@@ -166,6 +177,14 @@ void register_engine(py::module_& m) {
         "Bytes that the weights of these names take once loaded, those of `flat` as vectors. Raises what loading them "
         "would for a type or a shape.");
 
+    m.def(
+        "kv_page_bytes",
+        [](const py::list& caches, const std::string& type) {
+            return PageLayout(read_caches(caches), kv_type_of(type)).bytes;
+        },
+        py::arg("caches"), py::arg("kv_type"),
+        "Bytes of 64 positions. caches: [(n_kv_heads, head_dim, value_dim, latent)].");
+
     py::class_<BoundSequence>(m, "Sequence", "The KV cache of one sequence of tokens.")
         .def("__len__", &BoundSequence::length)
         .def_property_readonly("ids", &BoundSequence::ids, "The tokens held, a copy; none once closed.")
@@ -175,7 +194,7 @@ void register_engine(py::module_& m) {
 
     py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine", "A loaded model: weights, plan, KV pages, threads.")
         .def(py::init(&load), py::arg("file"), py::arg("weights"), py::arg("plan"), py::kw_only(), py::arg("context"),
-             py::arg("max_tokens"), py::arg("n_threads"), py::arg("kv_f16"), py::arg("kv_max_bytes"),
+             py::arg("max_tokens"), py::arg("n_threads"), py::arg("kv_type"), py::arg("kv_max_bytes"),
              py::arg("isa") = "")
         .def("sequence", [](std::shared_ptr<Engine> e) { return BoundSequence(e, e->new_sequence()); })
         .def("step", &step, py::arg("pieces"), py::arg("out").noconvert() = py::none(),

@@ -17,7 +17,7 @@ Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, 
     if (config.context < 1 || config.context > (1 << 20))
         throw std::invalid_argument("context must be between 1 and 1048576, not " + std::to_string(config.context));
     weights_ = std::make_unique<Weights>(file, weights, plan.flat, threads_, poll);
-    pages_ = std::make_shared<PagePool>(plan.caches, config.kv_f16, config.kv_max_bytes);
+    pages_ = std::make_shared<PagePool>(plan.caches, config.kv_type, config.kv_max_bytes);
     if (plan.logits < 0 || size_t(plan.logits) >= plan.values.size()) throw Error("plan: no result");
     n_vocab_ = plan.values[size_t(plan.logits)].width;
     executor_ = std::make_unique<Executor>(std::move(plan), *weights_, *pages_, kernels_, threads_, config.max_tokens,

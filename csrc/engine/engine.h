@@ -19,7 +19,7 @@ struct EngineConfig {
     int64_t context;     // positions that a sequence may have
     int64_t max_tokens;  // of a step
     int n_threads;
-    bool kv_f16;
+    KVType kv_type;
     size_t kv_max_bytes;
     std::string isa;  // empty: PYRUNTIME_ISA, else the best
 };

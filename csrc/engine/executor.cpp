@@ -25,8 +25,10 @@ void check_ids(const PlanSpec& plan) {
         if (v.width < 1 || v.width > (int64_t(1) << 31) || (v.kind == Kind::quantized && v.width % kBlock != 0))
             throw Error("plan: a value of width " + std::to_string(v.width));
     for (const CacheSpec& c : plan.caches)
-        if (c.n_kv_heads < 1 || c.head_dim < 1 || c.n_kv_heads > (1 << 16) || c.head_dim > (1 << 16))
-            throw Error("plan: a cache of " + std::to_string(c.n_kv_heads) + " heads of " + std::to_string(c.head_dim));
+        for (int n : {c.n_kv_heads, c.head_dim, c.value_dim})
+            if (n < 1 || n > (1 << 16))
+                throw Error("plan: a cache of " + std::to_string(c.n_kv_heads) + " heads of " +
+                            std::to_string(c.head_dim) + " and " + std::to_string(c.value_dim));
 }
 
 // Rows of the operands of a row-wise step: those of its first operand.

@@ -6,7 +6,6 @@
 #include <cstring>
 
 #include "errors.h"
-#include "kernels/table.h"
 
 namespace pyruntime {
 
@@ -22,19 +21,21 @@ void grow(std::vector<T>& v, size_t n) {
 
 }  // namespace
 
-PagePool::PagePool(const std::vector<CacheSpec>& caches, bool f16, size_t max_bytes)
-    : owner_(long(getpid())), f16_(f16), max_bytes_(max_bytes) {
-    const size_t element = f16 ? 2 : 4;
-    for (const CacheSpec& c : caches) {
+PageLayout::PageLayout(const std::vector<CacheSpec>& specs, KVType type) {
+    for (const CacheSpec& c : specs) {
         CacheLayout layout;
-        layout.key_head_bytes = size_t(round_up(int64_t(element) * kPageTokens * c.head_dim, 64));
-        layout.value_head_bytes = element * kPageTokens * size_t(round_up(c.head_dim, kLanes));
-        layout.key_offset = page_bytes_;
-        layout.value_offset = layout.key_offset + layout.key_head_bytes * size_t(c.n_kv_heads);
-        page_bytes_ = layout.value_offset + layout.value_head_bytes * size_t(c.n_kv_heads);
-        layouts_.push_back(layout);
+        layout.key_head_bytes = c.latent ? kv_row_bytes(type, c.head_dim) : kv_key_bytes(type, c.head_dim);
+        layout.value_head_bytes = c.latent ? 0 : kv_row_bytes(type, c.value_dim);
+        layout.key_offset = bytes;
+        bytes += layout.key_head_bytes * size_t(c.n_kv_heads);
+        layout.value_offset = c.latent ? layout.key_offset : bytes;
+        bytes += layout.value_head_bytes * size_t(c.n_kv_heads);
+        caches.push_back(layout);
     }
 }
+
+PagePool::PagePool(const std::vector<CacheSpec>& caches, KVType type, size_t max_bytes)
+    : owner_(long(getpid())), type_(type), layout_(caches, type), max_bytes_(max_bytes) {}
 
 size_t PagePool::pages_in_use() const {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -44,14 +45,14 @@ size_t PagePool::pages_in_use() const {
 uint8_t* PagePool::acquire() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (free_.empty()) {
-        if ((storage_.size() + 1) * page_bytes_ > max_bytes_)
+        if ((storage_.size() + 1) * layout_.bytes > max_bytes_)
             throw MemoryLimitError("the KV cache is full: " + std::to_string(storage_.size()) + " pages, " +
-                                   megabytes(storage_.size() * page_bytes_) + " of " + megabytes(max_bytes_) +
+                                   megabytes(storage_.size() * layout_.bytes) + " of " + megabytes(max_bytes_) +
                                    "; close or rewind a session, or load the model with a smaller context");
         grow(free_, storage_.size() + 1);  // so that release never allocates
-        storage_.push_back(allocate(kHeader + page_bytes_, "a KV page"));
+        storage_.push_back(allocate(kHeader + layout_.bytes, "a KV page"));
         // Zeros: scores are computed for all 64 keys of a page, and those of keys not seen then replaced.
-        std::memset(storage_.back().get(), 0, kHeader + page_bytes_);
+        std::memset(storage_.back().get(), 0, kHeader + layout_.bytes);
         free_.push_back(storage_.back().get() + kHeader);
     }
     uint8_t* page = free_.back();

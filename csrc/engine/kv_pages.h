@@ -2,8 +2,7 @@
 // back and sharing a prefix are list operations, and a page that is shared and partly filled is copied before it is
 // written.
 //
-// A page holds all layers: for each cache (a layer), for each kv head, keys [4 groups][head_dim][16 positions], then
-// for each kv head values [64 positions][head_dim padded to 16].
+// A page holds all layers: for each cache (a layer) the keys of each kv head, then the values of each (kv_layout.h).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -12,11 +11,13 @@
 #include <vector>
 
 #include "engine/memory.h"
+#include "kernels/kv_layout.h"
 
 namespace pyruntime {
 
 struct CacheSpec {
-    int n_kv_heads, head_dim;
+    int n_kv_heads = 0, head_dim = 0, value_dim = 0;
+    bool latent = false;  // one row of head_dim, of which the first value_dim are the value as well
 };
 
 struct CacheLayout {
@@ -24,17 +25,23 @@ struct CacheLayout {
     size_t key_head_bytes, value_head_bytes;
 };
 
+struct PageLayout {
+    PageLayout(const std::vector<CacheSpec>& specs, KVType type);
+    std::vector<CacheLayout> caches;
+    size_t bytes = 0;
+};
+
 // Safe from several threads: a sequence may be dropped by any of them, while another runs a step. It never waits for a
 // step.
 class PagePool {
   public:
     // Refuses (MemoryLimitError) to hold more than max_bytes.
-    PagePool(const std::vector<CacheSpec>& caches, bool f16, size_t max_bytes);
+    PagePool(const std::vector<CacheSpec>& caches, KVType type, size_t max_bytes);
 
-    size_t page_bytes() const { return page_bytes_; }
+    size_t page_bytes() const { return layout_.bytes; }
     size_t pages_in_use() const;
-    bool f16() const { return f16_; }
-    const CacheLayout& layout(int cache) const { return layouts_[size_t(cache)]; }
+    KVType type() const { return type_; }
+    const CacheLayout& layout(int cache) const { return layout_.caches[size_t(cache)]; }
 
     uint8_t* acquire();           // one reference; contents undefined
     void share(uint8_t* page);    // one more
@@ -48,9 +55,9 @@ class PagePool {
     }
 
     const long owner_;  // process id
-    bool f16_;
-    size_t page_bytes_ = 0, max_bytes_;
-    std::vector<CacheLayout> layouts_;
+    const KVType type_;
+    const PageLayout layout_;
+    const size_t max_bytes_;
     mutable std::mutex mutex_;  // of what follows, and the reference counts
     std::vector<AlignedBytes> storage_;
     std::vector<uint8_t*> free_;

@@ -95,8 +95,10 @@ Made make_rope(const Operands& o);
 // linear.cpp
 Made make_linear(const Operands& o);
 Made make_gated_ffn(const Operands& o);
-// item_operations.cpp
+// attention.cpp
+Made make_kv_store(const Operands& o);
 Made make_attention(const Operands& o);
+// item_operations.cpp
 Made make_gather_outputs(const Operands& o);
 
 }  // namespace pyruntime

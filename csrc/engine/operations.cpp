@@ -1,6 +1,5 @@
 // The table of operations: what docs/architecture.md lists, each resolved into a small object when the plan is built.
 #include "engine/operands.h"
-#include "engine/row_wise.h"
 
 namespace pyruntime {
 
@@ -20,48 +19,11 @@ QuantizedRows Buffer::quantized() const {
 
 namespace {
 
-class KVStore : public RowWise {
-  public:
-    explicit KVStore(const Operands& o) : RowWise(Rows::tokens), kernel_(o.context().kernels.kv_store) {
-        o.counts(2, 0, 0);
-        k_ = o.input(0);
-        v_ = o.input(1);
-        const int cache = o.integer("cache", 0, int(o.plan().caches.size()) - 1);
-        const CacheSpec& spec = o.plan().caches[size_t(cache)];
-        const CacheLayout& layout = o.context().pages.layout(cache);
-        o.require(k_.width() == int64_t(spec.n_kv_heads) * spec.head_dim && v_.width() == k_.width(),
-                  "width of k or v");
-        args_.n_kv_heads = spec.n_kv_heads;
-        args_.head_dim = spec.head_dim;
-        args_.key_offset = layout.key_offset;
-        args_.value_offset = layout.value_offset;
-        args_.key_head_bytes = layout.key_head_bytes;
-        args_.value_head_bytes = layout.value_head_bytes;
-        args_.f16 = o.context().pages.f16();
-    }
-    void row(const StepState& s, int64_t r) const override {
-        KVStoreArgs a = args_;
-        const int64_t position = s.positions[size_t(r)];
-        a.k = k_.row(s, r);
-        a.v = v_.row(s, r);
-        a.page = s.pieces[size_t(s.piece_of[size_t(r)])].pages[position / kPageTokens];
-        a.slot = int(position % kPageTokens);
-        kernel_(a);
-    }
-
-  private:
-    decltype(KernelTable::kv_store) kernel_;
-    Buffer k_, v_;
-    KVStoreArgs args_{};
-};
-
 struct Row {
     const char* name;
     bool row_wise;
     Made (*make)(const Operands&);
 };
-
-Made make_kv_store(const Operands& o) { return std::make_unique<KVStore>(o); }
 
 constexpr Row kTable[] = {
     {"embedding", true, make_embedding},

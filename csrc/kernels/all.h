@@ -5,6 +5,8 @@
 #include "kernels/table.h"
 //
 #include "kernels/activation.h"
+#include "kernels/kv.h"
+//
 #include "kernels/attention.h"
 #include "kernels/matmul_float.h"
 #include "kernels/matmul_formats.h"

@@ -9,17 +9,11 @@
 namespace pyruntime {
 namespace {
 
-struct HalfKV {
-    using Element = uint16_t;
-    static f32x16 load16(const uint16_t* p) { return load_f16(p); }
-};
-struct FloatKV {
-    using Element = float;
-    static f32x16 load16(const float* p) { return load(p); }
-};
+static_assert(kAttentionTile <= kMaxAttentionTile, "attention_scratch_floats() has no room for so many rows");
 
 struct ChunkRange {
     int first, last;  // seen positions of the chunk, [first, last)
+    bool empty() const { return first >= last; }
 };
 
 // The first position that a query at `position` sees.
@@ -33,142 +27,175 @@ inline ChunkRange seen(const AttentionArgs& a, int64_t position, int64_t chunk_s
     return {within_chunk(oldest_seen(a, position) - chunk_start), within_chunk(position + 1 - chunk_start)};
 }
 
+constexpr float kLaneNumbers[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 inline float exp_scalar(float x) {
     float lanes[kLanes];
     store(lanes, exp(set1(x)));
     return lanes[0];
 }
 
-// Scores, maxima and exponentials of R rows against one chunk; e is (R, 64). A row that sees nothing here gets l = 0.
+// e (R, 64) = q (R, padded head_dim) times the keys of the chunk, seen or not.
 template <class KV, int R>
-inline void chunk_scores(const AttentionArgs& a, const float* q, int padded, const typename KV::Element* keys,
-                         const ChunkRange* range, float* e, float* m, float* l) {
-    const f32x16 scale = set1(a.scale), lowest = set1(-__builtin_inff());
-    f32x16 largest[R];
-    for (int r = 0; r < R; r++) largest[r] = lowest;
+inline void chunk_scores(const AttentionArgs& a, const float* q, const uint8_t* keys, float* e) {
+    const int64_t stride = kv_padded(a.head_dim);
     for (int g = 0; g < kPageTokens / kLanes; g++) {
         f32x16 s[R];
         for (int r = 0; r < R; r++) s[r] = set1(0);
-        const auto* column = keys + int64_t(g) * a.head_dim * kLanes;
+        const auto* column = (const typename KV::Element*)keys + int64_t(g) * a.head_dim * kLanes;
         for (int i = 0; i < a.head_dim; i++) {
             const f32x16 k = KV::load16(column + int64_t(i) * kLanes);
 #pragma GCC unroll 8
-            for (int r = 0; r < R; r++) s[r] = fma(set1(q[r * padded + i]), k, s[r]);
+            for (int r = 0; r < R; r++) s[r] = fma(set1(q[r * stride + i]), k, s[r]);
         }
-        for (int r = 0; r < R; r++) {
-            const mask16 lanes = lanes_between(range[r].first - g * kLanes, range[r].last - g * kLanes);
-            s[r] = select(lanes, mul(s[r], scale), lowest);
-            store(e + r * kPageTokens + g * kLanes, s[r]);
-            largest[r] = max(largest[r], s[r]);
-        }
-    }
-    for (int r = 0; r < R; r++) {
-        m[r] = max16(largest[r]);
-        l[r] = 0;
-        if (range[r].first >= range[r].last) continue;
-        f32x16 total = set1(0);
-        for (int g = 0; g < kPageTokens / kLanes; g++) {
-            float* at = e + r * kPageTokens + g * kLanes;
-            const mask16 lanes = lanes_between(range[r].first - g * kLanes, range[r].last - g * kLanes);
-            const f32x16 p = select(lanes, exp(sub(load(at), set1(m[r]))), set1(0));
-            store(at, p);
-            total = g == 0 ? p : add(total, p);
-        }
-        l[r] = sum16(total);
+        for (int r = 0; r < R; r++) store(e + r * kPageTokens + g * kLanes, s[r]);
     }
 }
 
-// o = e times the values of the chunk, over the positions that any row sees.
+// o (R, padded value_dim) = e times the values of the chunk, over the positions that any row sees.
 template <class KV, int R>
-inline void chunk_values(const float* e, int padded, const typename KV::Element* values, ChunkRange any, float* o) {
-    for (int i = 0; i < padded; i += kLanes) {
+inline void chunk_values(const AttentionArgs& a, const float* e, const uint8_t* values, ChunkRange any, float* o) {
+    const int64_t stride = kv_padded(a.value_dim);
+    for (int64_t i = 0; i < stride; i += kLanes) {
+        const auto* column = (const typename KV::Element*)values + i;
         f32x16 acc[R];
         for (int r = 0; r < R; r++) acc[r] = set1(0);
         for (int j = any.first; j < any.last; j++) {
-            const f32x16 v = KV::load16(values + int64_t(j) * padded + i);
+            const f32x16 v = KV::load16(column + j * stride);
 #pragma GCC unroll 8
             for (int r = 0; r < R; r++) acc[r] = fma(set1(e[r * kPageTokens + j]), v, acc[r]);
         }
-        for (int r = 0; r < R; r++) store(o + r * padded + i, acc[r]);
+        for (int r = 0; r < R; r++) store(o + r * stride + i, acc[r]);
     }
 }
 
-template <class KV, int R>
-inline void attention_rows(const AttentionArgs& a, int64_t first_row) {
-    static_assert(R <= 8, "attention_scratch_floats() has room for 8 rows");
-    const int padded = int(round_up(a.head_dim, kLanes));
-    float* q = a.scratch;  // R contiguous rows, then total (O), chunk (o) and e
-    float* total = q + 8 * padded;
-    float* chunk = total + 8 * padded;
-    float* e = chunk + 8 * padded;
-    float M[R] = {}, L[R] = {}, m[R], l[R];
-    int64_t position[R], lowest = INT64_MAX, highest = 0;
-    bool started[R];
-    for (int r = 0; r < R; r++) {
-        const int64_t token = (first_row + r) / a.group, head = (first_row + r) % a.group;
-        const float* from = a.q + token * a.q_token_stride + head * a.head_dim;
+// What depends on how the cache is stored, for one number of rows.
+struct ChunkKernels {
+    void (*scores)(const AttentionArgs& a, const float* q, const uint8_t* keys, float* e);
+    void (*values)(const AttentionArgs& a, const float* e, const uint8_t* values, ChunkRange any, float* o);
+};
+
+template <class KV, int R = kAttentionTile>
+inline ChunkKernels chunk_kernels(int n_rows) {
+    if constexpr (R > 1)
+        if (n_rows < R) return chunk_kernels<KV, R - 1>(n_rows);
+    return {chunk_scores<KV, R>, chunk_values<KV, R>};
+}
+
+// One query row.
+struct QueryRow {
+    int64_t token, head, position;
+    ChunkRange range;  // within the chunk at hand
+    float slope;       // of its head; 0 without alibi
+    float m, l;        // of the chunk at hand
+    float M, L;        // of all before
+    bool started;
+};
+
+// The 64 products of a row become its weights, 0 for the keys that it does not see; m and l are theirs.
+inline void chunk_softmax(const AttentionArgs& a, QueryRow& row, int64_t chunk_start, float* e) {
+    constexpr int kGroups = kPageTokens / kLanes;
+    const f32x16 lowest = set1(-__builtin_inff());
+    f32x16 s[kGroups], largest = lowest;
+    mask16 visible[kGroups];
+    for (int g = 0; g < kGroups; g++) {
+        s[g] = mul(load(e + g * kLanes), set1(a.scale));
+        if (a.softcap > 0) s[g] = mul(set1(a.softcap), tanh(div(s[g], set1(a.softcap))));
+        if (a.slopes) {  // times how far the key lies behind, as a number below 0
+            const f32x16 first = set1(float(chunk_start + g * kLanes - row.position));
+            s[g] = fma(set1(row.slope), add(first, load(kLaneNumbers)), s[g]);
+        }
+        visible[g] = lanes_between(row.range.first - g * kLanes, row.range.last - g * kLanes);
+        s[g] = select(visible[g], s[g], lowest);
+        largest = max(largest, s[g]);
+    }
+    row.m = max16(largest);
+    f32x16 total = set1(0);
+    for (int g = 0; g < kGroups; g++) {
+        const f32x16 p = select(visible[g], exp(sub(s[g], set1(row.m))), set1(0));
+        store(e + g * kLanes, p);
+        total = g == 0 ? p : add(total, p);
+    }
+    row.l = sum16(total);
+}
+
+// O (n) takes the chunk's o in.
+inline void combine_chunk(QueryRow& row, int64_t n, const float* o, float* O) {
+    if (!row.started) {
+        row.started = true;
+        row.M = row.m;
+        row.L = row.l;
+        for (int64_t i = 0; i < n; i += kLanes) store(O + i, load(o + i));
+        return;
+    }
+    const float larger = row.M > row.m ? row.M : row.m;
+    const float keep = exp_scalar(row.M - larger), take = exp_scalar(row.m - larger);
+    row.M = larger;
+    row.L = __builtin_fmaf(row.L, keep, row.l * take);
+    for (int64_t i = 0; i < n; i += kLanes) store(O + i, fma(load(O + i), set1(keep), mul(load(o + i), set1(take))));
+}
+
+// A sink is a chunk of its own, before all others: its score is m, its weight 1, and it has no value.
+inline void begin_row(const AttentionArgs& a, QueryRow& row, int64_t n, float* O) {
+    row.slope = a.slopes ? a.slopes[row.head] : 0.0f;
+    row.started = a.sinks != nullptr;
+    if (!row.started) return;
+    row.M = a.sinks[row.head];
+    row.L = 1;
+    for (int64_t i = 0; i < n; i += kLanes) store(O + i, set1(0));
+}
+
+inline void finish_row(const AttentionArgs& a, const QueryRow& row, const float* O) {
+    float* to = a.out + row.token * a.out_token_stride + row.head * a.value_dim;
+    const f32x16 inverse = set1(1.0f / row.L);
+    for (int i = 0; i < a.value_dim; i += kLanes) {
+        const int left = a.value_dim - i < kLanes ? a.value_dim - i : kLanes;
+        store_partial(to + i, add(mul(load(O + i), inverse), set1(0)), left);
+    }
+}
+
+inline void attention_rows(const AttentionArgs& a, const ChunkKernels& kernels, int64_t first_row, int n_rows) {
+    const int64_t padded = kv_padded(a.head_dim), n = kv_padded(a.value_dim);
+    float* q = a.scratch;  // contiguous rows; then O, o and e of each
+    float* total = q + n_rows * padded;
+    float* chunk = total + n_rows * n;
+    float* e = chunk + n_rows * n;
+    QueryRow rows[kAttentionTile];
+    int64_t lowest = INT64_MAX, highest = 0;
+    for (int r = 0; r < n_rows; r++) {
+        QueryRow& row = rows[r];
+        row.token = (first_row + r) / a.group;
+        row.head = (first_row + r) % a.group;
+        row.position = a.first_position + row.token;
+        begin_row(a, row, n, total + r * n);
+        const float* from = a.q + row.token * a.q_token_stride + row.head * a.head_dim;
         for (int i = 0; i < a.head_dim; i++) q[r * padded + i] = from[i];
-        position[r] = a.first_position + token;
-        const int64_t oldest = oldest_seen(a, position[r]);
+        const int64_t oldest = oldest_seen(a, row.position);
         lowest = oldest < lowest ? oldest : lowest;
-        highest = position[r];
-        started[r] = false;
+        highest = row.position;
     }
     for (int64_t page = lowest / kPageTokens; page <= highest / kPageTokens; page++) {
-        ChunkRange range[R], any = {kPageTokens, 0};
-        for (int r = 0; r < R; r++) {
-            range[r] = seen(a, position[r], page * kPageTokens);
-            if (range[r].first >= range[r].last) continue;
-            any.first = range[r].first < any.first ? range[r].first : any.first;
-            any.last = range[r].last > any.last ? range[r].last : any.last;
+        ChunkRange any = {kPageTokens, 0};
+        kernels.scores(a, q, a.pages[page] + a.key_offset, e);
+        for (int r = 0; r < n_rows; r++) {
+            QueryRow& row = rows[r];
+            row.range = seen(a, row.position, page * kPageTokens);
+            if (row.range.empty()) continue;
+            any.first = row.range.first < any.first ? row.range.first : any.first;
+            any.last = row.range.last > any.last ? row.range.last : any.last;
+            chunk_softmax(a, row, page * kPageTokens, e + r * kPageTokens);
         }
-        const uint8_t* base = a.pages[page];
-        chunk_scores<KV, R>(a, q, padded, (const typename KV::Element*)(base + a.key_offset), range, e, m, l);
-        chunk_values<KV, R>(e, padded, (const typename KV::Element*)(base + a.value_offset), any, chunk);
-        for (int r = 0; r < R; r++) {
-            if (range[r].first >= range[r].last) continue;
-            float *O = total + r * padded, *o = chunk + r * padded;
-            if (!started[r]) {
-                started[r] = true;
-                M[r] = m[r];
-                L[r] = l[r];
-                for (int i = 0; i < padded; i += kLanes) store(O + i, load(o + i));
-                continue;
-            }
-            const float larger = M[r] > m[r] ? M[r] : m[r];
-            const float keep = exp_scalar(M[r] - larger), take = exp_scalar(m[r] - larger);
-            M[r] = larger;
-            L[r] = __builtin_fmaf(L[r], keep, l[r] * take);
-            for (int i = 0; i < padded; i += kLanes)
-                store(O + i, fma(load(O + i), set1(keep), mul(load(o + i), set1(take))));
-        }
+        kernels.values(a, e, a.pages[page] + a.value_offset, any, chunk);
+        for (int r = 0; r < n_rows; r++)
+            if (!rows[r].range.empty()) combine_chunk(rows[r], n, chunk + r * n, total + r * n);
     }
-    for (int r = 0; r < R; r++) {
-        const int64_t token = (first_row + r) / a.group, head = (first_row + r) % a.group;
-        float* to = a.out + token * a.out_token_stride + head * a.head_dim;
-        const f32x16 inverse = set1(1.0f / L[r]);
-        for (int i = 0; i < a.head_dim; i += kLanes) {
-            const int left = a.head_dim - i < kLanes ? a.head_dim - i : kLanes;
-            store_partial(to + i, add(mul(load(total + r * padded + i), inverse), set1(0)), left);
-        }
-    }
-}
-
-template <class KV, int R>
-inline void attention_tail(int n, const AttentionArgs& a, int64_t row) {
-    if (n == R)
-        attention_rows<KV, R>(a, row);
-    else if constexpr (R > 1)
-        attention_tail<KV, R - 1>(n, a, row);
+    for (int r = 0; r < n_rows; r++) finish_row(a, rows[r], total + r * n);
 }
 
 inline void attention(const AttentionArgs& a) {
     for (int64_t row = a.first_row, last = a.first_row + a.n_rows; row < last; row += kAttentionTile) {
         const int n = last - row < kAttentionTile ? int(last - row) : kAttentionTile;
-        if (a.f16)
-            attention_tail<HalfKV, kAttentionTile>(n, a, row);
-        else
-            attention_tail<FloatKV, kAttentionTile>(n, a, row);
+        attention_rows(a, a.type == KVType::f16 ? chunk_kernels<HalfKV>(n) : chunk_kernels<FloatKV>(n), row, n);
     }
 }
 

@@ -1,4 +1,4 @@
-// Kernels over one row or one token: norms, add, scale, rope, the KV store, the finiteness of logits.
+// Kernels over one row or one token: norms, add, scale, rope, the finiteness of logits.
 #pragma once
 
 namespace pyruntime {
@@ -70,30 +70,6 @@ inline void rope(const RopeArgs& a) {
             const float p = first, q = second;
             first = __builtin_fmaf(p, c[i], -(q * s[i]));
             second = __builtin_fmaf(p, s[i], q * c[i]);
-        }
-    }
-}
-
-inline void kv_store(const KVStoreArgs& a) {
-    const int value_stride = int(round_up(a.head_dim, kLanes));
-    for (int h = 0; h < a.n_kv_heads; h++) {
-        const float* k = a.k + int64_t(h) * a.head_dim;
-        const float* v = a.v + int64_t(h) * a.head_dim;
-        uint8_t* keys = a.page + a.key_offset + size_t(h) * a.key_head_bytes;
-        uint8_t* values = a.page + a.value_offset + size_t(h) * a.value_head_bytes;
-        const int64_t column = int64_t(a.slot / kLanes) * a.head_dim * kLanes + a.slot % kLanes;
-        for (int i = 0; i < a.head_dim; i += kLanes) {
-            const int left = a.head_dim - i < kLanes ? a.head_dim - i : kLanes;
-            const f32x16 kv = load_partial(k + i, left), vv = load_partial(v + i, left);
-            if (a.f16) {
-                uint16_t narrow[kLanes];
-                store_f16(narrow, kv);
-                for (int l = 0; l < left; l++) ((uint16_t*)keys)[column + int64_t(i + l) * kLanes] = narrow[l];
-                store_f16((uint16_t*)values + int64_t(a.slot) * value_stride + i, vv);
-            } else {
-                for (int l = 0; l < left; l++) ((float*)keys)[column + int64_t(i + l) * kLanes] = k[i + l];
-                store((float*)values + int64_t(a.slot) * value_stride + i, vv);
-            }
         }
     }
 }

@@ -5,16 +5,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/kv_layout.h"
+
 #ifdef __FAST_MATH__
 #error "docs/numerics.md: no fast-math"
 #endif
 
 namespace pyruntime {
 
-constexpr int kLanes = 16;        // float lanes of a vector; rows of a weight group
-constexpr int kBlock = 32;        // activations that share a scale
-constexpr int kPageTokens = 64;   // positions of a KV page, and of a chunk of attention
-constexpr int kDirectTokens = 4;  // up to so many tokens are multiplied straight from the packed weights
+constexpr int kBlock = 32;            // activations that share a scale
+constexpr int kDirectTokens = 4;      // up to so many tokens are multiplied straight from the packed weights
+constexpr int kMaxAttentionTile = 8;  // of every ISA
 
 // Of the q of a block: all 32, and the first 16.
 struct BlockSums {
@@ -63,36 +64,37 @@ struct RopeArgs {
     bool neox;  // pairs (i, i + n_rot / 2) instead of (2i, 2i + 1)
 };
 
-// One layer and kv head of a page: keys [4 groups][head_dim][16 positions], values [64 positions][padded head_dim],
-// where head_dim is padded to whole vectors.
+// One layer and kv head, with its keys and values in pages (kv_layout.h).
 struct AttentionArgs {
     const float* q;          // first query row; row r belongs to token r / group, head r % group
     int64_t q_token_stride;  // floats from a token's heads to the next token's
-    float* out;              // laid out as q
+    float* out;              // (tokens, heads, value_dim)
     int64_t out_token_stride;
     int64_t first_row, n_rows;  // rows of this call within the piece
     int group;                  // query heads that share a kv head
-    int head_dim;
+    int head_dim, value_dim;
     int64_t first_position;  // position of row 0's token
     int64_t window;          // 0: none
     float scale;
+    float softcap;        // 0: none
+    const float* slopes;  // alibi's, of each head of the group; nullptr: none
+    const float* sinks;   // a score without a value, of each head of the group; nullptr: none
     uint8_t* const* pages;
     size_t key_offset, value_offset;  // of this layer and head in a page, in bytes
-    bool f16;                         // binary16 keys and values; else binary32
-    float* scratch;                   // attention_scratch_floats(head_dim), one a thread
+    KVType type;
+    float* scratch;  // attention_scratch_floats(head_dim, value_dim), one a thread
 };
 
 struct KVStoreArgs {
     const float* k;  // (n_kv_heads, head_dim) of one token
-    const float* v;
-    int n_kv_heads, head_dim;
+    const float* v;  // (n_kv_heads, value_dim)
+    int n_kv_heads, head_dim, value_dim;
     uint8_t* page;
     int slot;  // position within the page
     size_t key_offset, value_offset, key_head_bytes, value_head_bytes;
-    bool f16;
+    KVType type;
 };
 
-static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static inline int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLanes; }
 
 struct KernelTable {
@@ -121,9 +123,9 @@ struct KernelTable {
 static inline size_t matmul_scratch_bytes(int64_t cols) {
     return size_t(round_up(cols, kBlock) / kBlock) * (512 + 128);
 }
-// Of kAttentionTile (at most 8) rows: q, the sum so far, the sum of the chunk, the weights of the chunk.
-static inline size_t attention_scratch_floats(int64_t head_dim) {
-    return 8 * size_t(3 * round_up(head_dim, kLanes) + kPageTokens);
+// Of each row: q, the sum so far, the sum of the chunk, the weights of the chunk.
+static inline size_t attention_scratch_floats(int64_t head_dim, int64_t value_dim) {
+    return kMaxAttentionTile * size_t(kv_padded(head_dim) + 2 * kv_padded(value_dim) + kPageTokens);
 }
 
 }  // namespace pyruntime

@@ -78,7 +78,7 @@ class Plan:
         return {
             "values": [(v.quantized, v.rows == "outputs", v.width) for v in self.values],
             "steps": [(s.op, s.inputs, s.outputs, s.weights, s.attributes, s.where) for s in self.steps],
-            "caches": [tuple(c)[:2] for c in self.caches],
+            "caches": [tuple(c) for c in self.caches],
             "flat": sorted(self.flat),
             "logits": self.logits,
         }

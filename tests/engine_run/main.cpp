@@ -26,8 +26,8 @@ T read(std::istream& in) {
     return value;
 }
 
-// Lines: `value quantized outputs width`, `cache n_kv_heads head_dim`, `flat name`, `step op where n-inputs ids..
-// n-outputs ids.. n-weights names.. n-attributes (name hexfloat)..`, `logits id`.
+// Lines: `value quantized outputs width`, `cache n_kv_heads head_dim value_dim latent`, `flat name`, `step op where
+// n-inputs ids.. n-outputs ids.. n-weights names.. n-attributes (name hexfloat)..`, `logits id`.
 PlanSpec read_plan(std::istream& in, std::vector<std::string>& weights) {
     PlanSpec plan;
     plan.logits = -1;
@@ -39,8 +39,10 @@ PlanSpec read_plan(std::istream& in, std::vector<std::string>& weights) {
             plan.values.push_back({quantized ? Kind::quantized : Kind::floats, outputs ? Rows::outputs : Rows::tokens,
                                    read<int64_t>(words)});
         } else if (kind == "cache") {
-            const int n_kv_heads = read<int>(words);
-            plan.caches.push_back({n_kv_heads, read<int>(words)});
+            CacheSpec cache;
+            for (int* n : {&cache.n_kv_heads, &cache.head_dim, &cache.value_dim}) *n = read<int>(words);
+            cache.latent = read<int>(words) != 0;
+            plan.caches.push_back(cache);
         } else if (kind == "step") {
             StepSpec step;
             step.op = read<std::string>(words);
@@ -75,7 +77,7 @@ void run(const std::string& model, const std::string& plan_path, int threads, co
     for (int32_t id; std::cin >> id;) ids.push_back(id);
 
     const gguf::File file(model);
-    const EngineConfig config{4096, kChunk, threads, /*kv_f16=*/true, size_t(1) << 40, ""};
+    const EngineConfig config{4096, kChunk, threads, KVType::f16, size_t(1) << 40, ""};
     Engine engine(file, names, std::move(plan), config, nullptr);
     std::fprintf(stderr, "%s, %d threads, %zu tokens\n", engine.isa(), threads, ids.size());
     const auto sequence = engine.new_sequence();

@@ -21,7 +21,7 @@ N_IDS = 74  # over a KV page, in chunks of 7 and one of 4; some 15 s under emula
 def as_text(plan: Plan) -> str:
     """The lines that main.cpp reads; floats in hexadecimal, exactly."""
     lines = [f"value {int(v.quantized)} {int(v.rows == 'outputs')} {v.width}" for v in plan.values]
-    lines += [f"cache {heads} {dim}" for heads, dim, *_ in plan.caches]
+    lines += [f"cache {c.n_kv_heads} {c.head_dim} {c.value_dim} {int(c.latent)}" for c in plan.caches]
     lines += [f"flat {name}" for name in sorted(plan.flat)]
     for s in plan.steps:
         groups: list[list[object]] = [list(s.inputs), list(s.outputs), list(s.weights)]

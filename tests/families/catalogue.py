@@ -27,7 +27,7 @@ def execute(path: Path, plan: Plan, ids: NDArray[np.int32], chunk: int = 512, is
         context=512,
         max_tokens=512,
         n_threads=2 if chunk > 1 else 1,
-        kv_f16=False,
+        kv_type="f32",
         kv_max_bytes=1 << 26,
         isa=isa,
     )

@@ -1,0 +1,152 @@
+// Keys and values into the cache, and attention over them.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "engine/operands.h"
+#include "engine/rope_math.h"
+#include "engine/row_wise.h"
+
+namespace pyruntime {
+
+namespace {
+
+int cache_of(const Operands& o) { return o.integer("cache", 0, int(o.plan().caches.size()) - 1); }
+
+class KVStore : public RowWise {
+  public:
+    explicit KVStore(const Operands& o) : RowWise(Rows::tokens), kernel_(o.context().kernels.kv_store) {
+        o.counts(2, 0, 0);
+        k_ = o.input(0);
+        v_ = o.input(1);
+        const int cache = cache_of(o);
+        const CacheSpec& spec = o.plan().caches[size_t(cache)];
+        o.require(!spec.latent, "a latent cache");
+        const CacheLayout& layout = o.context().pages.layout(cache);
+        o.require(k_.rows() == Rows::tokens && v_.rows() == Rows::tokens, "k and v must be rows of tokens");
+        o.require(k_.width() == int64_t(spec.n_kv_heads) * spec.head_dim, "width of k");
+        o.require(v_.width() == int64_t(spec.n_kv_heads) * spec.value_dim, "width of v");
+        args_.n_kv_heads = spec.n_kv_heads;
+        args_.head_dim = spec.head_dim;
+        args_.value_dim = spec.value_dim;
+        args_.key_offset = layout.key_offset;
+        args_.value_offset = layout.value_offset;
+        args_.key_head_bytes = layout.key_head_bytes;
+        args_.value_head_bytes = layout.value_head_bytes;
+        args_.type = o.context().pages.type();
+    }
+    void row(const StepState& s, int64_t r) const override {
+        const int64_t position = s.positions[size_t(r)];
+        KVStoreArgs a = args_;
+        a.k = k_.row(s, r);
+        a.v = v_.row(s, r);
+        a.page = s.pieces[size_t(s.piece_of[size_t(r)])].pages[position / kPageTokens];
+        a.slot = int(position % kPageTokens);
+        kernel_(a);
+    }
+
+  private:
+    decltype(KernelTable::kv_store) kernel_;
+    Buffer k_, v_;
+    KVStoreArgs args_{};
+};
+
+// arXiv:2108.12409: powers of 2^(-largest / n) for n heads, n a power of two; further heads lie between those.
+std::vector<float> alibi_slopes(int n_heads, double largest) {
+    int whole = 1;
+    while (2 * whole <= n_heads) whole *= 2;
+    std::vector<float> slopes;
+    for (int h = 0; h < n_heads; h++) {
+        const double exponent = h < whole ? largest / whole * (h + 1) : largest / 2 / whole * (2 * (h - whole) + 1);
+        slopes.push_back(float(portable_exp2(-exponent)));
+    }
+    return slopes;
+}
+
+// The items are blocks of query rows of a kv head of a piece.
+class Attention : public Operation {
+  public:
+    explicit Attention(const Operands& o) : kernel_(o.context().kernels.attention) {
+        const bool sinks = o.flag("sinks");
+        o.counts(1, 1, sinks ? 1 : 0);
+        q_ = o.input(0);
+        y_ = o.output(0);
+        const int cache = cache_of(o);
+        const CacheSpec& spec = o.plan().caches[size_t(cache)];
+        o.require(!spec.latent, "a latent cache");
+        layout_ = o.context().pages.layout(cache);
+        n_kv_heads_ = spec.n_kv_heads;
+        const int n_heads = o.integer("n_heads", 1, 1 << 16);
+        o.require(n_heads % n_kv_heads_ == 0, "n_heads is not a multiple of n_kv_heads");
+        o.require(q_.rows() == Rows::tokens && y_.rows() == Rows::tokens, "q and y must be rows of tokens");
+        o.require(q_.width() == int64_t(n_heads) * spec.head_dim, "width of q");
+        o.require(y_.width() == int64_t(n_heads) * spec.value_dim, "width of the output");
+        args_.group = n_heads / n_kv_heads_;
+        args_.head_dim = spec.head_dim;
+        args_.value_dim = spec.value_dim;
+        args_.q_token_stride = q_.width();
+        args_.out_token_stride = y_.width();
+        args_.window = o.integer("window", 0, 1 << 30);
+        args_.scale = float(o.number("scale"));
+        args_.softcap = float(o.number("softcap", 0));
+        o.require(args_.softcap >= 0 && args_.softcap < INFINITY, "softcap is out of range");
+        const double alibi = o.number("alibi", 0);
+        o.require(alibi >= 0 && alibi <= 100, "alibi is out of range");
+        if (alibi > 0) slopes_ = alibi_slopes(n_heads, alibi);
+        if (sinks) sinks_ = o.vector(0, n_heads);
+        args_.type = o.context().pages.type();
+        block_ = o.context().kernels.attention_tile;
+    }
+    int64_t items(const StepState& s) const override {
+        int64_t n = 0;
+        for (const PieceState& p : s.pieces) n += items_of(p);
+        return n;
+    }
+    size_t scratch_bytes() const override {
+        return attention_scratch_floats(args_.head_dim, args_.value_dim) * sizeof(float);
+    }
+    void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
+        size_t piece = 0;
+        int64_t start = 0;  // first item of the piece
+        for (int64_t item = first; item < last; item++) {
+            while (item >= start + items_of(s.pieces[piece])) start += items_of(s.pieces[piece++]);
+            run_item(s, s.pieces[piece], scratch, item - start);
+        }
+    }
+
+  private:
+    int64_t query_rows(const PieceState& p) const { return p.n_tokens * args_.group; }
+    int64_t blocks_of(const PieceState& p) const { return (query_rows(p) + block_ - 1) / block_; }
+    int64_t items_of(const PieceState& p) const { return blocks_of(p) * n_kv_heads_; }
+    void run_item(const StepState& s, const PieceState& p, uint8_t* scratch, int64_t item) const {
+        const int64_t kv_head = item / blocks_of(p), block = item % blocks_of(p), head = kv_head * args_.group;
+        AttentionArgs a = args_;
+        a.q = q_.row(s, p.first_row) + head * a.head_dim;
+        a.out = y_.row(s, p.first_row) + head * a.value_dim;
+        if (!slopes_.empty()) a.slopes = slopes_.data() + head;
+        if (sinks_) a.sinks = sinks_ + head;
+        a.first_row = block * block_;
+        a.n_rows = std::min<int64_t>(block_, query_rows(p) - a.first_row);
+        a.first_position = p.first_position;
+        a.pages = p.pages;
+        a.key_offset = layout_.key_offset + size_t(kv_head) * layout_.key_head_bytes;
+        a.value_offset = layout_.value_offset + size_t(kv_head) * layout_.value_head_bytes;
+        a.scratch = reinterpret_cast<float*>(scratch);
+        kernel_(a);
+    }
+
+    decltype(KernelTable::attention) kernel_;
+    Buffer q_, y_;
+    CacheLayout layout_;
+    int n_kv_heads_, block_;
+    std::vector<float> slopes_;
+    const float* sinks_ = nullptr;
+    AttentionArgs args_{};
+};
+
+}  // namespace
+
+Made make_kv_store(const Operands& o) { return std::make_unique<KVStore>(o); }
+Made make_attention(const Operands& o) { return std::make_unique<Attention>(o); }
+
+}  // namespace pyruntime
