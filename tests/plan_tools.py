@@ -70,7 +70,7 @@ class Case:
     ids: NDArray[np.int32]
 
     def core(
-        self, isa: str = "", threads: int = 1, chunk: int = LENGTH, *, kv_f16: bool = False, context: int = CONTEXT
+        self, isa: str = "", threads: int = 1, chunk: int = LENGTH, *, kv_type: str = "f32", context: int = CONTEXT
     ) -> Float32:
         """The result for each token, (n, width): in steps of `chunk`."""
         engine = _core.Engine(
@@ -80,7 +80,7 @@ class Case:
             context=context,
             max_tokens=LENGTH,
             n_threads=threads,
-            kv_f16=kv_f16,
+            kv_type=kv_type,
             kv_max_bytes=1 << 26,
             isa=isa,
         )
