@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from test_chat_template import CHATML, by_jinja, message
-from test_tokenizer import ALPHABET, CONTROL, NORMAL, USER_DEFINED
+from tokenizer_vocabulary import ALPHABET, CONTROL, NORMAL, USER_DEFINED
 
 from pyruntime import _core
 from pyruntime.chat_template import ChatTemplate

@@ -13,7 +13,7 @@ from pyruntime.tokenizer.vocabulary import PREFIX, read_vocabulary
 __all__ = ["StreamDecoder", "Tokenizer", "load_tokenizer"]
 
 # The module of a `tokenizer.ggml.model`. It has `load(vocabulary, metadata, path) -> Tokenizer`.
-_KINDS = {"gpt2": "bpe", "llama": "spm", "t5": "unigram", "bert": "wordpiece"}
+_KINDS = {"gpt2": "bpe", "gemma4": "bpe", "llama": "spm", "t5": "unigram", "bert": "wordpiece"}
 
 
 def load_tokenizer(metadata: Mapping[str, Any], path: str = "") -> Tokenizer:

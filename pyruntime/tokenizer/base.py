@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from pyruntime.errors import UnsupportedError
 from pyruntime.tokenizer.streaming import StreamDecoder
-from pyruntime.tokenizer.vocabulary import TokenType, Vocabulary
+from pyruntime.tokenizer.token_type import TokenType
+from pyruntime.tokenizer.vocabulary import Vocabulary
 
 _CONTROL = frozenset((int(TokenType.CONTROL), int(TokenType.UNKNOWN)))
 _HEAD = 4  # characters of a special token that are looked for first: most texts hold none of a thousand <unused123>

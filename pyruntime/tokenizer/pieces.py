@@ -18,7 +18,8 @@ import numpy as np
 
 from pyruntime.errors import GGUFError, shown
 from pyruntime.tokenizer.base import Tokenizer
-from pyruntime.tokenizer.vocabulary import PREFIX, Fields, TokenType, Vocabulary
+from pyruntime.tokenizer.token_type import TokenType
+from pyruntime.tokenizer.vocabulary import PREFIX, Fields, Vocabulary
 
 SPACE = "▁"  # U+2581 stands for a space inside pieces
 _BYTE_NAMES = {f"<0x{byte:02X}>": byte for byte in range(256)}

@@ -5,31 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 from pyruntime.errors import GGUFError
+from pyruntime.tokenizer.special import NAMED_IDS, NAMES, find_ends, find_strips
+from pyruntime.tokenizer.token_type import TokenType
 
 PREFIX = "tokenizer.ggml."
-
-# Tokens that end a turn in models whose metadata does not say so.
-_END_NAMES = frozenset(
-    [
-        *("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>"),
-        *("<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "</s>", "<｜end▁of▁sentence｜>"),
-    ]
-)
-
-
-class TokenType(IntEnum):
-    """`tokenizer.ggml.token_type`, as the GGUF specification numbers it."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,34 +96,28 @@ class _Reader(Fields):
             token, i = next((t, i) for i, t in enumerate(tokens) if ids[t] != i)
             raise self.error("tokens", f"holds {token[:80]!r} twice, as {i} and {ids[token]}")
         types = self._types(len(tokens))
-        merges = self._merges(ids) if kind == "gpt2" else []
+        merges = self._merges(ids) if kind in ("gpt2", "gemma4") else []
 
-        # An end token that the file takes for ordinary text is control, unless merges make it: then it is text.
-        made = _END_NAMES.intersection(map("".join, merges))
-        ends = [ids[name] for name in _END_NAMES if name in ids and name not in made]
-        # Gemma's <s> and </s> are HTML: any text may hold them, and they end nothing.
-        if all(types[ids[name]] == TokenType.USER_DEFINED if name in ids else False for name in ("<s>", "</s>")):
-            ends.remove(ids["</s>"])
-        for i in ends:
-            types[i] = TokenType.CONTROL
-
-        special = {
-            name: self.token_id(name, len(tokens)) for name in ("bos", "eos", "eot", "eom", "unknown", "padding")
-        }
-        ends += [end for name in ("eos", "eot", "eom") if (end := special[name]) is not None]
+        named = {name: self.token_id(name, len(tokens)) for name in NAMED_IDS}
+        ends = find_ends(ids, types, named, made=NAMES.intersection(map("".join, merges)))
+        names = [self._name(key) for key in ("general.name", "general.architecture", PREFIX + "pre")]
         return Vocabulary(
             kind=kind,
             tokens=tokens,
             types=types,
             ids=ids,
             merges=_reachable(merges, tokens, types),
-            bos_id=special["bos"],
-            eos_id=special["eos"],
-            add_bos=self._flag("bos", special["bos"]),
-            add_eos=bool(self._flag("eos", special["eos"])),
+            bos_id=named["bos"],
+            eos_id=named["eos"],
+            add_bos=self._flag("bos", named["bos"]),
+            add_eos=bool(self._flag("eos", named["eos"])),
             end_ids=frozenset(ends),
-            strips={},
+            strips=find_strips(ids, types, *names),
         )
+
+    def _name(self, key: str) -> str:
+        value = self._metadata.get(key)
+        return value if isinstance(value, str) else ""
 
     def _tokens(self) -> list[str]:
         tokens = self.strings("tokens")

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyruntime.tokenizer.base import Tokenizer
-from pyruntime.tokenizer.vocabulary import Fields, TokenType, Vocabulary
+from pyruntime.tokenizer.token_type import TokenType
+from pyruntime.tokenizer.vocabulary import Fields, Vocabulary
 
 _WORD = "▁"
 _MAX_CHARS = 100  # a longer word is unknown: BERT's `max_input_chars_per_word`
