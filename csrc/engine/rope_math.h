@@ -2,6 +2,7 @@
 // Relative error below 1e-14 for a theta up to 1e9, far under the float32 they are rounded to; tests/test_rope_math.py
 // measures it.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -44,6 +45,30 @@ inline std::vector<double> rope_frequencies(double theta, int n_rot) {
     std::vector<double> frequencies;
     for (int i = 0; i < n_rot / 2; i++) frequencies.push_back(portable_exp2(-(2.0 * i / n_rot) * log2_theta));
     return frequencies;
+}
+
+// Yarn (arXiv:2309.00071): dimensions that turn fewer than `beta_slow` times in the original context are divided by
+// `factor`, those that turn more than `beta_fast` times are not, in between it is blended. Bounds are in pairs of
+// dimensions.
+struct Yarn {
+    double factor, original_context, beta_fast, beta_slow;
+    bool truncate;  // the bounds to whole dimensions
+};
+
+inline void stretch(std::vector<double>& frequencies, double theta, const Yarn& yarn) {
+    const double n_rot = 2.0 * double(frequencies.size()), log2_theta = portable_log2(theta);
+    const auto pair_that_turns = [&](double times) {
+        return n_rot * portable_log2(yarn.original_context / (times * 6.283185307179586)) / (2.0 * log2_theta);
+    };
+    double low = pair_that_turns(yarn.beta_fast), high = pair_that_turns(yarn.beta_slow);
+    if (yarn.truncate) low = std::floor(low), high = std::ceil(high);
+    low = low > 0 ? low : 0;
+    high = high < n_rot - 1 ? high : n_rot - 1;
+    const double width = high - low > 0.001 ? high - low : 0.001;
+    for (size_t i = 0; i < frequencies.size(); i++) {
+        const double ramp = (double(i) - low) / width, slow = ramp < 0 ? 0 : ramp < 1 ? ramp : 1;
+        frequencies[i] *= slow / yarn.factor + 1.0 - slow;
+    }
 }
 
 inline void portable_sincos(double angle, double& sine, double& cosine) {  // |angle| < 1.6e6

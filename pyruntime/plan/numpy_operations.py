@@ -157,6 +157,7 @@ def head_linear(_: State, w: Weighted, x: Array) -> Array:
 def rope_table(
     state: State, w: Weighted, *, n_rot: float, theta: float, factor: float = 1, original_context: float = 0,
     beta_fast: float = 32, beta_slow: float = 1, truncate: float = 1, magnitude: float = 1, factors: float = 0,
+    temperature: float = 0, temperature_length: float = 1,
 ) -> Array:  # fmt: skip
     inverse_frequency = theta ** -(np.arange(0, n_rot, 2) / n_rot)  # of each pair
     if factors:
@@ -174,7 +175,10 @@ def rope_table(
     else:
         inverse_frequency = inverse_frequency / factor
     angles = np.outer(state.positions, inverse_frequency)
-    return (magnitude * np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)).astype(state.dtype)
+    warmth = 1 + temperature * np.log1p(state.positions // temperature_length)
+    return (magnitude * warmth[:, np.newaxis] * np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)).astype(
+        state.dtype
+    )
 
 
 def rope(_: State, w: Weighted, x: Array, table: Array, *, head_dim: float, neox: float, first: float = 0) -> Array:

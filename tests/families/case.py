@@ -118,13 +118,18 @@ class Case:
             for name, shape in self.shapes.items()
         }
 
-    def write(self, path: Path, types: str | Mapping[str, str] = "F32") -> Path:
-        """A GGUF file. types: of all matrices, or of those named; vectors are F32."""
+    def write(self, path: Path, type_: str = "F32") -> Path:
+        """A GGUF file. type_: of all matrices; vectors, and norms with a row a head, are F32."""
+        types = {name: type_ for name in self.matrices}
         return tiny_models.write(path, self.tensors(), self.metadata, types, self.architecture)
 
     def ids(self, n: int = 0) -> NDArray[np.int32]:
         n_vocab = self.shapes["token_embd.weight"][0]
         return np.random.default_rng(7).integers(0, n_vocab, n or self.n_tokens).astype(np.int32)
+
+    @property
+    def matrices(self) -> list[str]:
+        return [name for name, shape in self.shapes.items() if len(shape) > 1 and "norm" not in name]
 
     def name_map(self) -> gguf.TensorNameMap:
         """gguf's own table of names."""

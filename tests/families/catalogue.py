@@ -20,12 +20,13 @@ ALL: dict[str, Case] = {f"{family}-{name}": case for family, cases in FAMILIES.i
 
 def execute(path: Path, plan: Plan, ids: NDArray[np.int32], chunk: int = 512, isa: str = "") -> NDArray[np.float32]:
     """The core's logits (n, n_vocab), keys and values in float32, of steps of `chunk` tokens."""
+    context = min(512, plan.max_context or 512)
     engine = _core.Engine(
         _core.GGUF(path),
         plan.weight_names,
         plan.for_core(),
-        context=512,
-        max_tokens=512,
+        context=context,
+        max_tokens=context,
         n_threads=2 if chunk > 1 else 1,
         kv_type="f32",
         kv_max_bytes=1 << 26,

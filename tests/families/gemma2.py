@@ -55,7 +55,8 @@ def case(n_layers: int = N_LAYERS, scalar: float = HEAD_DIM, score_cap: float = 
         "tie_word_embeddings": True,
     }
     shapes = TIED | blocks(LAYER, n_layers=n_layers)
-    return Case("gemma2", keys, shapes, lambda: hugging_face("Gemma2", **config), norms_less_one)
+    n_tokens = 100 if n_layers < 10 else 30
+    return Case("gemma2", keys, shapes, lambda: hugging_face("Gemma2", **config), norms_less_one, n_tokens)
 
 
 CASES = {

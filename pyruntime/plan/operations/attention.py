@@ -18,6 +18,8 @@ class RopeScaling:
     (arXiv:2309.00071): slow dimensions are divided, fast ones are not, between those that turn `beta_fast` and `beta_slow` times
     in the original context it is blended; `truncate` rounds these bounds to whole dimensions.
     magnitude: cosines and sines are multiplied by it (yarn's and longrope's attention factor).
+    temperature, temperature_length: and those of position p by `1 + temperature * ln(1 + floor(p / temperature_length))`, so that
+    queries of whole rotary heads are scaled by it (arXiv:2501.19399, as in Llama 4).
     """
 
     factor: float = 1.0
@@ -26,6 +28,8 @@ class RopeScaling:
     beta_slow: float = 1.0
     truncate: bool = True
     magnitude: float = 1.0
+    temperature: float = 0.0
+    temperature_length: int = 0
 
 
 class AttentionOperations(Base):
@@ -36,6 +40,10 @@ class AttentionOperations(Base):
         frequencies one by one (Llama 3, longrope)."""
         if n_rot % 2 or n_rot < 2 or not 1 <= theta <= 1e300:
             self._fail(f"rope: {n_rot} dimensions with base {theta:g}; an even number and 1 to 1e300 are needed")
+        if scaling is not None and scaling.factor < 2 / 3:  # the core's angles are exact up to a frequency of 1.5
+            self._fail(f"rope: frequencies divided by {scaling.factor:g}; at least 2/3 is needed")
+        if scaling is not None and scaling.original_context and theta == 1:
+            self._fail("rope: yarn with base 1")
         y = self._value(n_rot, "tokens")
         attributes: dict[str, float] = {"n_rot": n_rot, "theta": theta}
         if scaling is not None and scaling != RopeScaling():
@@ -47,6 +55,8 @@ class AttentionOperations(Base):
                 "truncate": scaling.truncate,
                 "magnitude": scaling.magnitude,
             }
+            if scaling.temperature:
+                attributes |= {"temperature": scaling.temperature, "temperature_length": scaling.temperature_length}
         if factors is not None:
             attributes["factors"] = 1
         self._step("rope_table", (), (y,), self._flat(factors, (n_rot // 2,)), **attributes)
