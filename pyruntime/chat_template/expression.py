@@ -16,11 +16,11 @@ class Token(NamedTuple):
     text: str
 
 
-# Methods of strings and lists that minijinja lacks or that need a limit; `method` in functions.py has them.
+# Methods of strings and lists that minijinja lacks, does otherwise, or that need a limit; `method` in functions.py has them.
 METHODS = frozenset(
     [
         *("casefold", "center", "expandtabs", "format", "index", "ljust", "partition", "removeprefix", "removesuffix"),
-        *("rfind", "rindex", "rjust", "rpartition", "rsplit", "swapcase", "zfill"),
+        *("rfind", "rindex", "rjust", "rpartition", "rsplit", "swapcase", "title", "zfill"),
     ]
 )
 _WORDS = frozenset(["and", "or", "not", "in", "is", "if", "else", "recursive"])  # operators, though they are names
@@ -130,7 +130,11 @@ class _Writer:
                 return self._next(name_at)[1] + 1 - at
         if text == "|" and level.complete and self._next(at)[0] == "tojson":
             return self._to_json(at)
-        if text in _CONTINUES or (text in ("-", "+", "not") and not level.complete):
+        if text == "not" and not level.complete:
+            level.start = None
+        elif text == "is" and level.complete:  # a % b is odd: a % (b is odd)
+            level.complete = False
+        elif text in _CONTINUES or (text in ("-", "+") and not level.complete):
             self._begin_operand()
             level.complete = False
         elif text == "%" and level.complete and not level.product:

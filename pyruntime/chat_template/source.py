@@ -125,16 +125,10 @@ class _Translation:
             raise self._error("a raw block is not closed")
         text = self._source[self._at : end.start()]
         text = text.lstrip() if tag.right == "-" else text
-        if not end[1]:
-            text = _without_indent(text)
+        text = text if end[1] else _without_indent(text)
         text = text.rstrip() if end[1] == "-" else text
-        if not tag.left and self._out:
-            self._out[-1] = _without_indent(self._out[-1])
         self._at = end.end()
-        if not end[2] and self._source.startswith("\n", self._at):
-            self._at += 1
-        sign = ("-" if tag.left == "-" else "", "-" if end[2] == "-" else "")
-        self._out.append(f"{{{{{sign[0]} {quoted(text)} {sign[1]}}}}}")
+        self._out.append(f"{{%{tag.left} if true %}}{{{{ {quoted(text)} }}}}{{% endif {end[2]}%}}")
 
     def _print(self, tag: Tag) -> None:
         tokens = in_parentheses(tag.tokens) if top_level(tag.tokens, ",") else tag.tokens
@@ -232,6 +226,6 @@ def _parameters(words: list[str]) -> list[str]:
 
 
 def _without_indent(text: str) -> str:
-    """Without the blanks of a last line that has nothing else."""
+    """Without the blanks of a last line that has nothing else, as lstrip_blocks has it."""
     bare = text.rstrip(" \t")
-    return bare if not bare or bare.endswith("\n") else text
+    return bare if bare.endswith("\n") else text
