@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -26,7 +27,7 @@ def breaker_sequences(tokenizer: Tokenizer, breakers: Sequence[str]) -> list[lis
 
 
 def _sequences(tokenizer: Tokenizer, breakers: tuple[str, ...]) -> Iterable[tuple[int, ...]]:
-    whole = [breaker.encode() for breaker in breakers]
+    holds_one = re.compile(b"|".join(re.escape(breaker.encode()) for breaker in breakers)).search
     begun = [
         (breaker[:n].encode(), tuple(tokenizer.encode(breaker[n:], add_special=False, at_start=False)))
         for breaker in breakers
@@ -34,7 +35,7 @@ def _sequences(tokenizer: Tokenizer, breakers: tuple[str, ...]) -> Iterable[tupl
     ]
     for i in range(tokenizer.n_vocab):
         token = tokenizer.decode_bytes([i], at_start=False)
-        if any(breaker in token for breaker in whole):
+        if holds_one(token):
             yield (i,)
         else:
             yield from ((i, *rest) for head, rest in begun if token.endswith(head))
