@@ -100,5 +100,10 @@ Made make_kv_store(const Operands& o);
 Made make_attention(const Operands& o);
 // item_operations.cpp
 Made make_gather_outputs(const Operands& o);
+// experts.cpp
+Made make_route(const Operands& o);
+Made make_experts_gated(const Operands& o);
+Made make_experts_linear(const Operands& o);
+Made make_combine(const Operands& o);
 
 }  // namespace pyruntime

@@ -51,10 +51,13 @@ int64_t n_elements(const gguf::TensorInfo& t) {
     return n;
 }
 
+// A tensor of one dimension that is not flat is a matrix of one row.
+int64_t rows_of(const gguf::TensorInfo& t) { return t.dims.size() > 1 ? int64_t(t.dims[1]) : 1; }
+int64_t matrices_of(const gguf::TensorInfo& t) { return t.dims.size() > 2 ? int64_t(t.dims[2]) : 1; }
+
 size_t loaded_bytes(const gguf::TensorInfo& t, bool flat) {
-    if (flat || t.dims.size() == 1) return size_t(round_up(n_elements(t) * 4, 64));
-    const size_t matrices = t.dims.size() > 2 ? size_t(t.dims[2]) : 1;
-    return matrices * size_t(groups_of(int64_t(t.dims[1]))) * formats::group_bytes(t.type, size_t(t.dims[0]));
+    if (flat) return size_t(round_up(n_elements(t) * 4, 64));
+    return size_t(matrices_of(t)) * size_t(groups_of(rows_of(t))) * formats::group_bytes(t.type, size_t(t.dims[0]));
 }
 
 }  // namespace
@@ -70,11 +73,11 @@ void Weights::plan(const gguf::File& file, const std::string& name, bool flat) {
     const gguf::TensorInfo& t = loadable(file, name);
     Place place{};
     place.info = &t;
-    place.n_dims = flat ? 1 : int(t.dims.size());
-    place.count = place.n_dims > 2 ? int64_t(t.dims[2]) : 1;
+    place.n_dims = flat ? 1 : std::max(2, int(t.dims.size()));
+    place.count = flat ? 1 : matrices_of(t);
     place.offset = n_bytes_;
     place.view.type = place.is_vector() ? uint32_t(formats::F32) : t.type;
-    place.view.rows = place.is_vector() ? 1 : int64_t(t.dims[1]);
+    place.view.rows = place.is_vector() ? 1 : rows_of(t);
     place.view.cols = place.is_vector() ? n_elements(t) : int64_t(t.dims[0]);
     place.description = describe(file, t);
     if (!place.is_vector()) place.view.group_bytes = formats::group_bytes(t.type, size_t(t.dims[0]));

@@ -26,10 +26,10 @@ struct StackView {
 
 class Weights {
   public:
-    // Loads the named tensors: those of one dimension as vectors, of two as matrices, of three as stacks of matrices;
-    // but those of `flat`, whatever their shape, as vectors of all their elements, row by row. GGUFError for one that
-    // is missing or holds a value that is not finite; UnsupportedError for a type without kernels, or more dimensions;
-    // Interrupted.
+    // Loads the named tensors: those of one dimension as matrices of one row, of two as matrices, of three as stacks of
+    // matrices; but those of `flat`, whatever their shape, as vectors of all their elements, row by row. GGUFError for
+    // one that is missing or holds a value that is not finite; UnsupportedError for a type without kernels, or more
+    // dimensions; Interrupted.
     Weights(const gguf::File& file, const std::vector<std::string>& names, const std::vector<std::string>& flat,
             ThreadPool& threads, const Poll& poll);
 

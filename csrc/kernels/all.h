@@ -103,6 +103,7 @@ constexpr KernelTable make_table(const char* name) {
     t.rms_norm = rms_norm;
     t.layer_norm = layer_norm;
     t.add = add_row;
+    t.add_scaled = add_scaled_row;
     t.scale = scale_row;
     t.softcap = softcap_row;
     t.activation = activation_row;

@@ -52,6 +52,13 @@ inline void add_row(const float* a, const float* b, int64_t n, float* y) {
     }
 }
 
+inline void add_scaled_row(float factor, const float* x, int64_t n, float* y) {
+    for (int64_t i = 0; i < n; i += kLanes) {
+        const int left = n - i < kLanes ? int(n - i) : kLanes;
+        store_partial(y + i, fma(set1(factor), load_partial(x + i, left), load_partial(y + i, left)), left);
+    }
+}
+
 inline void scale_row(const float* x, float factor, int64_t n, float* y) {
     for (int64_t i = 0; i < n; i += kLanes) {
         const int left = n - i < kLanes ? int(n - i) : kLanes;

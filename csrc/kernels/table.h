@@ -106,6 +106,7 @@ struct KernelTable {
     void (*rms_norm)(const float* x, const float* w, float eps, int64_t n, float* y);
     void (*layer_norm)(const float* x, const float* w, const float* b, float eps, int64_t n, float* y);
     void (*add)(const float* a, const float* b, int64_t n, float* y);
+    void (*add_scaled)(float factor, const float* x, int64_t n, float* y);  // y = fma(factor, x, y)
     void (*scale)(const float* x, float factor, int64_t n, float* y);
     void (*softcap)(const float* x, float cap, int64_t n, float* y);  // cap * tanh(x / cap)
     void (*activation)(int kind, const float* x, int64_t n, float* y);

@@ -6,7 +6,9 @@ import math
 from typing import Literal
 
 from pyruntime.arch.hparams import HParams
+from pyruntime.errors import UnsupportedError
 from pyruntime.plan import PlanBuilder, Routing, Value, Weights
+from pyruntime.plan.operations.experts import Gating
 from pyruntime.plan.operations.rows import Activation
 
 
@@ -48,6 +50,9 @@ def score_scale(hp: HParams) -> float:
 def normed_qk(b: PlanBuilder, hp: HParams, layer: Weights, q: Value, k: Value) -> tuple[Value, Value]:
     """Each head of the queries and keys normed (arXiv:2302.05442), before they turn."""
     eps = hp.number("attention.layer_norm_rms_epsilon")
+    for name in ("attn_q_norm", "attn_k_norm"):
+        if layer[name].shape != (hp.head_dim,):
+            hp.fail_shape(layer[name], (hp.head_dim,))
     q = b.rms_norm(q, layer["attn_q_norm"], eps, hp.head_dim)
     return q, b.rms_norm(k, layer["attn_k_norm"], eps, hp.head_dim)
 
@@ -68,11 +73,25 @@ def windows(hp: HParams, every: int) -> list[int]:
 
 
 def gated_ffn(
-    b: PlanBuilder, layer: Weights, h: Value, residual: Value | None, activation: Activation = "silu"
+    b: PlanBuilder, layer: Weights, h: Value, residual: Value | None, activation: Activation = "silu", suffix: str = ""
 ) -> Value:
-    """`residual + (activation(h gate) * (h up)) down`."""
-    hidden = b.gated_ffn(h, layer["ffn_gate"], layer["ffn_up"], activation)
-    return b.linear(hidden, layer["ffn_down"], residual=residual)
+    """`residual + (activation(h gate) * (h up)) down`; the tensors' names end in `suffix`."""
+    hidden = b.gated_ffn(h, layer[f"ffn_gate{suffix}"], layer[f"ffn_up{suffix}"], activation)
+    return b.linear(hidden, layer[f"ffn_down{suffix}"], residual=residual)
+
+
+def routing(hp: HParams, normalize: bool = False) -> Routing:
+    """How the file says that experts are chosen; whether weights are normalized is the family's where it does not say."""
+    gatings: dict[int, Gating] = {0: "softmax", 1: "softmax", 2: "sigmoid"}
+    gating = hp.count("expert_gating_func")
+    if gating not in gatings:
+        raise UnsupportedError(f"{hp.path}: expert_gating_func {gating} is not supported by this version")
+    return Routing(
+        hp.integer("expert_used_count"),
+        gatings[gating],
+        normalize=hp.flag("expert_weights_norm", normalize),
+        scale=hp.number("expert_weights_scale", 1.0),
+    )
 
 
 def fused_gated_ffn(b: PlanBuilder, hp: HParams, layer: Weights, h: Value, residual: Value | None) -> Value:
@@ -98,7 +117,7 @@ def layer_norm(b: PlanBuilder, w: Weights, name: str, x: Value, eps: float) -> V
 
 def experts(b: PlanBuilder, layer: Weights, h: Value, routing: Routing, activation: Activation = "silu") -> Value:
     """The weighted sum of the chosen experts' gated feed-forwards; no residual."""
-    routes = b.route(b.linear(h, layer["ffn_gate_inp"]), routing)
+    routes = b.route(b.linear(h, layer["ffn_gate_inp"]), routing, layer.bias("exp_probs_b"))
     hidden = b.experts_gated(h, routes, layer["ffn_gate_exps"], layer["ffn_up_exps"], activation)
     return b.combine(b.experts_linear(hidden, routes, layer["ffn_down_exps"]), routes)
 

@@ -134,7 +134,9 @@ def gather_outputs(state: State, w: Weighted, x: Array) -> Array:
 
 def linear(_: State, w: Weighted, x: Array, residual: Array | None = None, *, bias: float = 0) -> list[Array]:
     matrices, biases = (w[: len(w) // 2], w[len(w) // 2 :]) if bias else (w, ())
-    products = [x @ matrix.T for matrix in matrices]  # a matrix maps its cols to its rows
+    products = [
+        x @ np.atleast_2d(matrix).T for matrix in matrices
+    ]  # a matrix maps its cols to its rows; a vector is one row
     if bias:
         products = [product + b for product, b in zip(products, biases, strict=True)]
     return products if residual is None else [residual + product for product in products]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,10 @@ class Weight:
     def quantized(self) -> bool:
         return self.type not in FLOAT_TYPES
 
+    def as_row(self) -> Weight:
+        """A vector as a matrix of one row, for a product; a matrix is itself."""
+        return dataclasses.replace(self, shape=(1, *self.shape)) if len(self.shape) == 1 else self
+
 
 class Weights:
     """Tensors by short name: `w["token_embd"]` is `token_embd.weight`; `w.block(3)["attn_q"]` is `blk.3.attn_q.weight`."""
@@ -45,7 +50,11 @@ class Weights:
         return self._full(name) in self._tensors
 
     def __getitem__(self, name: str) -> Weight:
-        full = self._full(name)
+        return self.tensor(f"{name}.weight")
+
+    def tensor(self, name: str) -> Weight:
+        """The tensor of a name with its ending, which the file must have."""
+        full = self._prefix + name
         if full not in self._tensors:
             raise GGUFError(
                 f"{self._path}: tensor {full} is missing; the file is incomplete or of another architecture"

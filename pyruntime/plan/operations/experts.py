@@ -70,7 +70,7 @@ class Experts(Base):
     ) -> Value:  # fmt: skip
         """Of each chosen expert e: `activation(x @ gate[e].T + gate_bias[e]) * (x @ up[e].T + up_bias[e])`; a row is the
         results of all ranks, (n_used * d_ff). gate, up: (n_experts, d_ff, d_model); biases (n_experts, d_ff)."""
-        n_experts, d_ff = self._experts(gate, x.width, routes)
+        n_experts, d_ff = self._experts(gate, routes, x.width)
         if gate.shape != up.shape:
             self._fail(f"tensor {up.name}: shape {up.shape} differs from {gate.name}'s {gate.shape}")
         if gate.quantized != up.quantized:
@@ -92,7 +92,7 @@ class Experts(Base):
         n_used = routes.width // 2
         if x.width % n_used:
             self._fail(f"tensor {weight.name}: {x.width} is not {n_used} equal parts")
-        n_experts, rows = self._experts(weight, x.width // n_used, routes)
+        n_experts, rows = self._experts(weight, routes, x.width // n_used)
         y = self._value(n_used * rows, x.rows)
         attributes = {} if bias is None else {"bias": 1.0}
         operands = (self._operand(x, weight, x.width // n_used), routes)
@@ -108,7 +108,7 @@ class Experts(Base):
         self._step("combine", (x, routes), (y,))
         return y
 
-    def _experts(self, weight: Weight, cols: int, routes: Value) -> tuple[int, int]:
+    def _experts(self, weight: Weight, routes: Value, cols: int) -> tuple[int, int]:
         n_experts = self._n_experts[routes.id]
         if len(weight.shape) != 3 or (weight.shape[0], weight.shape[2]) != (n_experts, cols):
             self._fail(f"tensor {weight.name}: shape {weight.shape} where ({n_experts}, any, {cols}) is needed")
