@@ -64,5 +64,6 @@ GATED_PRODUCT = 1e-5  # the errors of two products meet, relu2: 4.8e-6
 
 # Rotary angles (tests/test_rope_math.py).
 INVERSE_FREQUENCY_RELATIVE = 5e-15  # in float64, theta up to 1e9: 2.1e-15
+YARN_RELATIVE = 3e-14  # factors to 1e9, ramps among them: 1.2e-14
 SINE_ABSOLUTE = 6e-16  # in float64, of a given float64 angle: 2.8e-16
 ROTARY_ABSOLUTE = 2e-10  # from exact angles, over positions to 2^20: 5.9e-11; float32 itself rounds by up to 3e-8

@@ -7,7 +7,7 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
-from budgets import INVERSE_FREQUENCY_RELATIVE, ROTARY_ABSOLUTE, SINE_ABSOLUTE
+from budgets import INVERSE_FREQUENCY_RELATIVE, ROTARY_ABSOLUTE, SINE_ABSOLUTE, YARN_RELATIVE
 
 from pyruntime import _core
 
@@ -86,3 +86,50 @@ def test_rotary_tables_up_to_the_largest_context(theta: float) -> None:
                 expected = exact_sincos(position * true)
             assert abs(got[0] - expected[0]) <= ROTARY_ABSOLUTE
             assert abs(got[1] - expected[1]) <= ROTARY_ABSOLUTE
+
+
+# Scaling
+
+
+def exact_scaled(
+    theta: float, n_rot: int, factor: float, original: int, fast: float, slow: float, truncate: bool
+) -> list[Decimal]:
+    """arXiv:2309.00071, section 3.2: dimension d turns original / (2 pi theta^(d / n_rot)) times in the original context."""
+
+    def bound(turns: float) -> Decimal:
+        return n_rot * (original / (Decimal(turns) * 2 * PI)).ln() / (2 * Decimal(theta).ln())
+
+    with localcontext(prec=DIGITS):
+        low, high = bound(fast), bound(slow)
+        if truncate:
+            low, high = low.to_integral_value("ROUND_FLOOR"), high.to_integral_value("ROUND_CEILING")
+        low, high = max(low, Decimal(0)), min(high, Decimal(n_rot - 1))
+        width = max(high - low, Decimal("0.001"))
+        ramps = [min(max((i - low) / width, Decimal(0)), Decimal(1)) for i in range(n_rot // 2)]
+        frequencies = exact_frequencies(theta, n_rot)
+        return [f * (ramp / Decimal(factor) + 1 - ramp) for f, ramp in zip(frequencies, ramps, strict=True)]
+
+
+@pytest.mark.parametrize("theta", [1.0000001, 2.0, 10000.0, 150000.0, 1e6, 1e9])
+@pytest.mark.parametrize("n_rot", [2, 64, 80, 128])
+@pytest.mark.parametrize("truncate", [True, False])
+@pytest.mark.parametrize(
+    ("factor", "original", "fast", "slow"),
+    [(4.0, 4096, 32.0, 1.0), (32.0, 4096, 32.0, 1.0), (1.5, 1, 32.0, 1.0), (40.0, 32768, 1.0, 32.0), (1e9, 2**31 - 1, 1e9, 1e-9)],
+    ids=["qwen", "gpt-oss", "a context of 1", "bounds swapped", "extreme"],
+)  # fmt: skip
+def test_yarn(theta: float, n_rot: int, truncate: bool, factor: float, original: int, fast: float, slow: float) -> None:
+    got = _core.rope_frequencies(
+        theta, n_rot, factor=factor, original_context=original, beta_fast=fast, beta_slow=slow, truncate=truncate
+    )
+    exact = exact_scaled(theta, n_rot, factor, original, fast, slow, truncate)
+    with localcontext(prec=DIGITS):
+        errors = [abs(Decimal(f) / e - 1) for f, e in zip(got, exact, strict=True)]
+    assert max(errors) <= YARN_RELATIVE
+
+
+def test_linear_scaling_divides() -> None:
+    plain = np.array(_core.rope_frequencies(10000.0, 64))
+    assert _core.rope_frequencies(10000.0, 64, factor=8.0) == (plain / 8).tolist()
+    unchanged = _core.rope_frequencies(10000.0, 64, factor=1.0, original_context=4096)
+    np.testing.assert_allclose(unchanged, plain, rtol=1e-15)

@@ -83,11 +83,16 @@ void register_kernels(py::module_& m) {
     m.def("pack_unpack", &pack_unpack, py::arg("data"), py::arg("type"), py::arg("rows"), py::arg("cols"));
     m.def(
         "rope_frequencies",
-        [](double theta, int n_rot) {
+        [](double theta, int n_rot, double factor, double original_context, double beta_fast, double beta_slow,
+           bool truncate) {
             const FpEnvironment environment;
-            return rope_frequencies(theta, n_rot);
+            std::vector<double> frequencies = rope_frequencies(theta, n_rot);
+            scale_frequencies(frequencies, theta, {factor, original_context, beta_fast, beta_slow, truncate});
+            return frequencies;
         },
-        py::arg("theta"), py::arg("n_rot"));
+        py::arg("theta"), py::arg("n_rot"), py::kw_only(), py::arg("factor") = 1, py::arg("original_context") = 0,
+        py::arg("beta_fast") = 32, py::arg("beta_slow") = 1, py::arg("truncate") = true,
+        "Frequencies of the contract, for tests. With an original context theta must be above 1.");
     m.def(
         "sincos",
         [](double angle) {

@@ -2,6 +2,7 @@
 // Relative error below 1e-14 for a theta up to 1e9, far under the float32 they are rounded to; tests/test_rope_math.py
 // measures it.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -47,27 +48,36 @@ inline std::vector<double> rope_frequencies(double theta, int n_rot) {
     return frequencies;
 }
 
-// Yarn (arXiv:2309.00071): dimensions that turn fewer than `beta_slow` times in the original context are divided by
-// `factor`, those that turn more than `beta_fast` times are not, in between it is blended. Bounds are in pairs of
-// dimensions.
-struct Yarn {
-    double factor, original_context, beta_fast, beta_slow;
-    bool truncate;  // the bounds to whole dimensions
+constexpr double kLargestFrequency = 1.5;  // at 2^20 positions its angle is the last that portable_sincos takes
+
+// How frequencies are stretched past the original context: RopeScaling in pyruntime/plan/operations/attention.py.
+struct RopeScaling {
+    double factor = 1;            // from 1 / kLargestFrequency
+    double original_context = 0;  // from 1: yarn (arXiv:2309.00071); 0: linear
+    double beta_fast = 32, beta_slow = 1;
+    bool truncate = true;
+    double magnitude = 1;
 };
 
-inline void stretch(std::vector<double>& frequencies, double theta, const Yarn& yarn) {
-    const double n_rot = 2.0 * double(frequencies.size()), log2_theta = portable_log2(theta);
-    const auto pair_that_turns = [&](double times) {
-        return n_rot * portable_log2(yarn.original_context / (times * 6.283185307179586)) / (2.0 * log2_theta);
+// Yarn's ramp lies between the dimensions that turn beta_fast and beta_slow times in the original context: those before
+// it keep their frequency, those after it are divided by the factor. Needs theta > 1. (floor and ceil are exact.)
+inline void scale_frequencies(std::vector<double>& frequencies, double theta, const RopeScaling& s) {
+    const auto n_rot = double(2 * frequencies.size());
+    if (s.original_context == 0) {
+        for (double& f : frequencies) f = f / s.factor;
+        return;
+    }
+    const auto bound = [&](double turns) {
+        const double wavelengths = s.original_context / (turns * 2 * 3.141592653589793);
+        return n_rot * portable_log2(wavelengths) / (2 * portable_log2(theta));
     };
-    double low = pair_that_turns(yarn.beta_fast), high = pair_that_turns(yarn.beta_slow);
-    if (yarn.truncate) low = std::floor(low), high = std::ceil(high);
-    low = low > 0 ? low : 0;
-    high = high < n_rot - 1 ? high : n_rot - 1;
-    const double width = high - low > 0.001 ? high - low : 0.001;
+    double low = bound(s.beta_fast), high = bound(s.beta_slow);
+    if (s.truncate) low = std::floor(low), high = std::ceil(high);
+    low = std::max(low, 0.0);
+    high = std::min(high, n_rot - 1);
     for (size_t i = 0; i < frequencies.size(); i++) {
-        const double ramp = (double(i) - low) / width, slow = ramp < 0 ? 0 : ramp < 1 ? ramp : 1;
-        frequencies[i] *= slow / yarn.factor + 1.0 - slow;
+        const double ramp = std::min(std::max((double(i) - low) / std::max(high - low, 0.001), 0.0), 1.0);
+        frequencies[i] *= ramp / s.factor + 1 - ramp;
     }
 }
 

@@ -58,7 +58,7 @@ struct MatmulArgs {
 };
 
 struct RopeArgs {
-    float* x;              // (n_heads, head_dim) of one token, in place
+    float* x;              // (n_heads, head_dim) of one token, in place; the first element that turns
     const float* cos_sin;  // n_rot / 2 cosines, then as many sines
     int n_heads, head_dim, n_rot;
     bool neox;  // pairs (i, i + n_rot / 2) instead of (2i, 2i + 1)

@@ -40,10 +40,8 @@ class AttentionOperations(Base):
         frequencies one by one (Llama 3, longrope)."""
         if n_rot % 2 or n_rot < 2 or not 1 <= theta <= 1e300:
             self._fail(f"rope: {n_rot} dimensions with base {theta:g}; an even number and 1 to 1e300 are needed")
-        if scaling is not None and scaling.factor < 2 / 3:  # the core's angles are exact up to a frequency of 1.5
-            self._fail(f"rope: frequencies divided by {scaling.factor:g}; at least 2/3 is needed")
-        if scaling is not None and scaling.original_context and theta == 1:
-            self._fail("rope: yarn with base 1")
+        if scaling is not None:
+            self._check_scaling(scaling, theta)
         y = self._value(n_rot, "tokens")
         attributes: dict[str, float] = {"n_rot": n_rot, "theta": theta}
         if scaling is not None and scaling != RopeScaling():
@@ -61,6 +59,22 @@ class AttentionOperations(Base):
             attributes["factors"] = 1
         self._step("rope_table", (), (y,), self._flat(factors, (n_rot // 2,)), **attributes)
         return y
+
+    def _check_scaling(self, s: RopeScaling, theta: float) -> None:
+        in_range = {
+            "factor": 2 / 3 <= s.factor <= 1e9,  # the core's angles are exact up to a frequency of 1.5
+            "original_context": 0 <= s.original_context < 1 << 31,
+            "beta_fast": 1e-9 <= s.beta_fast <= 1e9,
+            "beta_slow": 1e-9 <= s.beta_slow <= 1e9,
+            "magnitude": 0 < s.magnitude <= 1e9,
+            "temperature": 0 <= s.temperature <= 1e9,
+            "temperature_length": s.temperature == 0 or 1 <= s.temperature_length < 1 << 31,
+        }
+        for name, fits in in_range.items():
+            if not fits:
+                self._fail(f"rope scaling: {name} is {getattr(s, name):g}, out of range")
+        if s.original_context and theta == 1:
+            self._fail("rope scaling: yarn needs a base above 1")
 
     def rope(self, x: Value, table: Value, head_dim: int, mode: Literal["norm", "neox"], first: int = 0) -> Value:
         """Rotates elements `first` to `first + n_rot` of each head: pairs (2i, 2i + 1) in mode norm, (i, i + n_rot / 2) in
