@@ -106,10 +106,20 @@ struct PartScaleAndMin {
     i32x16 both(int64_t b, int part) const { return load_u8(scales_mins + 32 * b + 16 * part); }
 };
 
+// How far ahead of its use a line is asked for. The hardware's prefetchers stop at the end of a page of 4 KB; measured
+// on Zen 4: decode 5 to 20 % faster, Q8_0 as before; 1 KB and 2 KB gain less.
+constexpr int kPrefetchBytes = 4096;
+
 // A group as it is packed.
 template <class Codes, class Scales>
 struct Packed : Codes, Scales {
+    static constexpr bool kStreamed = true;
     Packed(const uint8_t* group, int64_t blocks) : Codes{group}, Scales(group + Codes::kBlockBytes * blocks, blocks) {}
+    void prefetch(int64_t b) const {
+        const uint8_t* at = this->q + Codes::kBlockBytes * b + kPrefetchBytes;
+#pragma GCC unroll 8
+        for (int i = 0; i < Codes::kBlockBytes; i += 64) __builtin_prefetch(at + i);
+    }
 };
 
 template <class D, class C, class S>

@@ -31,7 +31,9 @@ struct FloatScalesInParts : FloatScales {
     i32x16 part_min(int64_t b, int part) const { return packed.part_min(b, part); }
 };
 template <class Scales>
-struct Panel : Planes<8>, Scales {};
+struct Panel : Planes<8>, Scales {
+    static constexpr bool kStreamed = false;
+};
 
 // The rows of activations that a tile multiplies: T of them, from `token` on.
 template <int T>
@@ -43,7 +45,7 @@ struct Tokens {
 
 // Adds steps kFirst .. kFirst + n - 1 of block b to the sums of all tokens.
 template <class Dot, int kFirst, int n, int T, class Source>
-inline void steps(const Source& w, int64_t b, const Tokens<T>& tokens, typename Dot::Acc* s) {
+[[gnu::always_inline]] inline void steps(const Source& w, int64_t b, const Tokens<T>& tokens, typename Dot::Acc* s) {
     const auto operand = Dot::prepare(w.template step<kFirst>(b));
     const int8_t* x = tokens.x.q + kBlock * tokens.at(0, b) + 4 * kFirst;
 #pragma GCC unroll 16
@@ -53,7 +55,7 @@ inline void steps(const Source& w, int64_t b, const Tokens<T>& tokens, typename 
 
 // The integer sums of block b, exact as floats.
 template <class Dot, int T, class Source>
-inline void block_sums(const Source& w, int64_t b, const Tokens<T>& tokens, f32x16* sums) {
+[[gnu::always_inline]] inline void block_sums(const Source& w, int64_t b, const Tokens<T>& tokens, f32x16* sums) {
     typename Dot::Acc s[T];
     const BlockSums* x_sums = tokens.x.sums;
     if constexpr (Source::kInParts) {
@@ -85,7 +87,7 @@ inline void block_sums(const Source& w, int64_t b, const Tokens<T>& tokens, f32x
 
 // What the mins of block b add.
 template <int T, class Source>
-inline void add_mins(const Source& w, int64_t b, const Tokens<T>& tokens, f32x16* acc) {
+[[gnu::always_inline]] inline void add_mins(const Source& w, int64_t b, const Tokens<T>& tokens, f32x16* acc) {
     const f32x16 m = w.min(b);
     if constexpr (Source::kInParts) {
         const f32x16 first = to_float(w.part_min(b, 0)), second = to_float(w.part_min(b, 1));
@@ -113,6 +115,7 @@ template <class Dot, bool kHasMin, int T, class Source>
     for (int t = 0; t < T; t++) acc[t] = set1(0);
     for (int64_t b = 0; b < blocks; b++) {
         f32x16 sums[T];
+        if constexpr (Source::kStreamed) w.prefetch(b);
         block_sums<Dot>(w, b, tokens, sums);
         const f32x16 d = w.scale(b);
 #pragma GCC unroll 16
@@ -132,7 +135,7 @@ inline void tail(int n, const Source& w, int64_t blocks, const QuantizedRows& x,
 }
 
 template <int k, class Source>
-inline void unpack_steps(const Source& w, int64_t b, uint8_t* to) {
+[[gnu::always_inline]] inline void unpack_steps(const Source& w, int64_t b, uint8_t* to) {
     store_w8(to + 64 * k, w.template step<k>(b));
     if constexpr (k < 7) unpack_steps<k + 1>(w, b, to);
 }
