@@ -24,6 +24,7 @@ from pyruntime.system import MAX_THREADS, available_memory, default_threads
 if TYPE_CHECKING:
     from pyruntime.chat_template import ChatTemplate, ChatTemplates
     from pyruntime.chat_template import Prompt as Rendered
+    from pyruntime.plan import Plan
     from pyruntime.tokenizer import Tokenizer
 
 Prompt = str | Sequence[int]
@@ -53,6 +54,7 @@ class Model:
         with _core.GGUF(self.path) as file:
             self.metadata: dict[str, Any] = file.metadata
             blueprint = arch.blueprint(file, context)
+            self._blueprint = blueprint
             self.architecture = blueprint.architecture
             self.plan = blueprint.plan
             self.trained_context = blueprint.hparams.context_length
@@ -90,6 +92,11 @@ class Model:
     def n_vocab(self) -> int:
         return self.engine.n_vocab
 
+    @property
+    def value_names(self) -> list[str]:
+        """What `Session.capture` can give, in the order of computation."""
+        return list(self._unfused.names)
+
     @cached_property
     def tokenizer(self) -> Tokenizer:
         from pyruntime.tokenizer import load_tokenizer  # with what it needs 50 ms, and token ids alone do without
@@ -118,7 +125,7 @@ class Model:
 
     def session(self) -> Session:
         """An empty sequence."""
-        return Session(self.engine, self.engine.sequence())
+        return Session(self.engine, self.engine.sequence(), lambda: self._unfused)
 
     def logits(self, ids: Iterable[int] | Ids) -> NDArray[np.float32]:
         """Logits of the next token after each position, float32 (n, n_vocab). Nothing is added to the ids."""
@@ -294,6 +301,10 @@ class Model:
         self.close()
 
     # Inside
+
+    @cached_property
+    def _unfused(self) -> Plan:
+        return self._blueprint.unfused()
 
     def _kv_budget(self, file: _core.GGUF) -> int:
         """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""

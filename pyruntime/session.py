@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from pyruntime.errors import ContextError
 
 if TYPE_CHECKING:
     from pyruntime import _core
+    from pyruntime.plan import Plan
 
 Ids = NDArray[np.int32]
 
@@ -40,9 +42,10 @@ class Session:
     Use it as a context manager, or `close()` it, to give its memory back at once.
     """
 
-    def __init__(self, engine: _core.Engine, sequence: _core.Sequence) -> None:
+    def __init__(self, engine: _core.Engine, sequence: _core.Sequence, unfused: Callable[[], Plan]) -> None:
         self._engine = engine
         self._sequence = sequence
+        self._unfused = unfused  # the model's plan with every value in it, built when one is asked for
 
     @property
     def ids(self) -> list[int]:
@@ -77,9 +80,44 @@ class Session:
             done += len(chunk)
         return logits
 
+    @overload
+    def capture(self, names: str, ids: Iterable[int] | Ids | None = ...) -> NDArray[np.float32]: ...
+    @overload
+    def capture(
+        self, names: list[str] | tuple[str, ...], ids: Iterable[int] | Ids | None = ...
+    ) -> dict[str, NDArray[np.float32]]: ...
+    def capture(
+        self, names: str | list[str] | tuple[str, ...], ids: Iterable[int] | Ids | None = None
+    ) -> NDArray[np.float32] | dict[str, NDArray[np.float32]]:
+        """Values inside the model by name, float32 (n, width): of these tokens, which are appended, or of all that the session
+        holds, which are computed once more. A list of names gives a dict.
+
+        `Model.value_names` lists them, such as "blk.3.attn_out". ValueError for an unknown name; otherwise as `append`.
+        """
+        wanted = [names] if isinstance(names, str) else list(names)
+        plan = self._unfused()
+        for name in wanted:
+            if name not in plan.names:
+                near = difflib.get_close_matches(name, plan.names, 3)
+                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                raise ValueError(f"the model has no value {name!r}{hint}")
+        given = self._checked(ids) if ids is not None else as_ids(self.ids)
+        sequence = self._sequence if ids is not None else self._engine.sequence()
+        values = [plan.names[name] for name in wanted]
+        found = [np.empty((len(given), plan.values[i].width), np.float32) for i in values]
+        capture = self._engine.capture(plan.for_core(), values)
+        try:
+            for at in range(0, len(given), self._engine.max_tokens):
+                chunk = slice(at, at + self._engine.max_tokens)
+                capture.step(sequence, given[chunk], [rows[chunk] for rows in found])
+        finally:
+            if ids is None:
+                sequence.close()
+        return found[0] if isinstance(names, str) else dict(zip(wanted, found, strict=True))
+
     def fork(self) -> Session:
         """Another session with the same tokens; the two share memory until they differ."""
-        return Session(self._engine, self._sequence.fork())
+        return Session(self._engine, self._sequence.fork(), self._unfused)
 
     def rewind(self, n: int) -> None:
         """Keeps the first n tokens and forgets the rest. ValueError if there are fewer."""

@@ -169,6 +169,37 @@ std::vector<int32_t> step_and_sample(
     return engine.step_and_sample(std::move(batch.pieces), samplers, signals_pending);
 }
 
+// Values of another plan of an engine, which it keeps alive.
+class BoundCapture {
+  public:
+    BoundCapture(std::shared_ptr<Engine> engine, PlanSpec plan, const std::vector<int>& kept)
+        : engine_(std::move(engine)) {
+        for (int id : kept) widths_.push_back(plan.values.at(size_t(id)).width);
+        const py::gil_scoped_release release;
+        capture_ = std::make_unique<Engine::Capture>(*engine_, std::move(plan), kept);
+    }
+    void step(const BoundSequence& sequence, Ids ids, std::vector<Logits> out) {
+        Batch batch;
+        batch.add(*engine_, sequence, std::move(ids), Want::none);
+        if (out.size() != widths_.size()) throw std::invalid_argument("an array is needed for each value");
+        std::vector<float*> to;
+        for (size_t i = 0; i < out.size(); i++) {
+            if (out[i].ndim() != 2 || out[i].shape(0) != batch.pieces[0].n || out[i].shape(1) != widths_[i])
+                throw std::invalid_argument("out must be (" + std::to_string(batch.pieces[0].n) + ", " +
+                                            std::to_string(widths_[i]) + ")");
+            to.push_back(out[i].mutable_data());
+            require_aligned(to.back(), "out");
+        }
+        const py::gil_scoped_release release;
+        capture_->step(batch.pieces[0], to, signals_pending);
+    }
+
+  private:
+    std::shared_ptr<Engine> engine_;
+    std::vector<int64_t> widths_;
+    std::unique_ptr<Engine::Capture> capture_;
+};
+
 }  // namespace
 
 void register_engine(py::module_& m) {
@@ -192,6 +223,10 @@ void register_engine(py::module_& m) {
         .def("rewind", &BoundSequence::rewind, py::arg("length"), "Forgets all but the first `length` tokens.")
         .def("close", &BoundSequence::close, "Gives its pages back; the sequence cannot be used any more.");
 
+    py::class_<BoundCapture>(m, "Capture", "Steps of another plan of a model, and values of it.")
+        .def("step", &BoundCapture::step, py::arg("sequence"), py::arg("ids"), py::arg("out").noconvert(),
+             "A step of these int32 ids; out: float32 (len(ids), width) for each value.");
+
     py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine", "A loaded model: weights, plan, KV pages, threads.")
         .def(py::init(&load), py::arg("file"), py::arg("weights"), py::arg("plan"), py::kw_only(), py::arg("context"),
              py::arg("max_tokens"), py::arg("n_threads"), py::arg("kv_type"), py::arg("kv_max_bytes"),
@@ -202,9 +237,16 @@ void register_engine(py::module_& m) {
         .def("step_and_sample", &step_and_sample, py::arg("pieces"),
              "pieces: [(Sequence, int32 ids, Sampler | None)]. Returns the next id of each sequence, -1 without a "
              "sampler.")
+        .def(
+            "capture",
+            [](std::shared_ptr<Engine> e, const py::dict& plan, const std::vector<int>& values) {
+                return BoundCapture(std::move(e), read_plan(plan), values);
+            },
+            py::arg("plan"), py::arg("values"), "Runs another plan of the same model, whose values it gives.")
         .def("counters", &Engine::counters, py::call_guard<py::gil_scoped_release>())
         .def("items_by_thread", &Engine::items_by_thread, py::call_guard<py::gil_scoped_release>())
         .def_property_readonly("n_vocab", &Engine::n_vocab)
+        .def_property_readonly("weights_digest", &Engine::weights_digest)
         .def_property_readonly("isa", &Engine::isa)
         .def_property_readonly("n_threads", [](const Engine& e) { return e.config().n_threads; })
         .def_property_readonly("context", [](const Engine& e) { return e.config().context; })

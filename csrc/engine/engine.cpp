@@ -17,6 +17,7 @@ Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, 
     if (config.context < 1 || config.context > (1 << 20))
         throw std::invalid_argument("context must be between 1 and 1048576, not " + std::to_string(config.context));
     weights_ = std::make_unique<Weights>(file, weights, plan.flat, threads_, poll);
+    caches_ = plan.caches;
     pages_ = std::make_shared<PagePool>(plan.caches, config.kv_type, config.kv_max_bytes);
     if (plan.logits < 0 || size_t(plan.logits) >= plan.values.size()) throw Error("plan: no result");
     n_vocab_ = plan.values[size_t(plan.logits)].width;
@@ -80,7 +81,7 @@ void Engine::check(const std::vector<Piece>& pieces) const {
                                     std::to_string(total));
 }
 
-void Engine::run(const std::vector<Piece>& pieces, float* logits, const Poll& poll) {
+void Engine::run(Executor& executor, const std::vector<Piece>& pieces, float* logits, const Poll& poll) {
     StepState& s = state_;
     s.n_tokens = s.n_outputs = 0;
     s.pieces.clear();
@@ -103,7 +104,7 @@ void Engine::run(const std::vector<Piece>& pieces, float* logits, const Poll& po
                 s.n_tokens++;
             }
         }
-        executor_->run(s, poll);
+        executor.run(s, poll);
     } catch (...) {
         for (const Piece& p : pieces) p.sequence->rewind(p.sequence->length());  // gives back the new pages
         throw;
@@ -118,7 +119,7 @@ void Engine::run(const std::vector<Piece>& pieces, float* logits, const Poll& po
 
 void Engine::step(const std::vector<Piece>& pieces, float* logits, const Poll& poll) {
     const Hold hold(*this, poll);
-    run(pieces, logits, poll);
+    run(*executor_, pieces, logits, poll);
 }
 
 std::vector<int32_t> Engine::step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers,
@@ -135,7 +136,7 @@ std::vector<int32_t> Engine::step_and_sample(std::vector<Piece> pieces, const st
     }
     const Hold hold(*this, poll);
     sampled_logits_.resize(std::max(sampled_logits_.size(), n_sampled * size_t(n_vocab_)));
-    run(pieces, sampled_logits_.data(), poll);
+    run(*executor_, pieces, sampled_logits_.data(), poll);
     std::vector<int32_t> ids(pieces.size(), -1);
     const float* logits = sampled_logits_.data();
     try {
@@ -152,6 +153,33 @@ std::vector<int32_t> Engine::step_and_sample(std::vector<Piece> pieces, const st
         throw;
     }
     return ids;
+}
+
+Engine::Capture::Capture(Engine& engine, PlanSpec plan, const std::vector<int>& kept)
+    : engine_(engine), n_kept_(kept.size()), outputs_(false) {
+    const Hold hold(engine);
+    const FpEnvironment environment;
+    if (plan.caches != engine.caches_) throw Error("plan: its caches are not those of the model");
+    if (plan.logits < 0 || size_t(plan.logits) >= plan.values.size() ||
+        plan.values[size_t(plan.logits)].width != engine.n_vocab_)
+        throw Error("plan: its result is not that of the model");
+    for (int id : kept)
+        outputs_ |= id >= 0 && size_t(id) < plan.values.size() && plan.values[size_t(id)].rows == Rows::outputs;
+    executor_ = std::make_unique<Executor>(std::move(plan), *engine.weights_, *engine.pages_, engine.kernels_,
+                                           engine.threads_, engine.config_.max_tokens, engine.config_.context, kept);
+}
+
+void Engine::Capture::step(const Piece& piece, const std::vector<float*>& to, const Poll& poll) {
+    if (to.size() != n_kept_) throw std::invalid_argument("a place is needed for each value");
+    const Hold hold(engine_, poll);
+    Piece wanted = piece;
+    wanted.want = outputs_ ? Want::all : Want::none;
+    logits_.resize(std::max(logits_.size(), size_t(wanted.outputs() * engine_.n_vocab_)));
+    engine_.run(*executor_, {wanted}, logits_.data(), poll);
+    for (size_t i = 0; i < n_kept_; i++) {
+        const Executor::Matrix value = executor_->kept(i, engine_.state_);
+        std::copy(value.data, value.data + value.rows * value.width, to[i]);
+    }
 }
 
 std::vector<int64_t> Engine::items_by_thread() const {

@@ -41,6 +41,7 @@ class Engine {
 
     int64_t n_vocab() const { return n_vocab_; }
     const EngineConfig& config() const { return config_; }
+    uint64_t weights_digest() const { return weights_->digest(); }
     const char* isa() const { return kernels_.name; }
 
     // Steps, and what reads or changes a sequence, queue: safe from several threads. All throw Error in a forked child,
@@ -62,6 +63,23 @@ class Engine {
     std::vector<int32_t> step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers,
                                          const Poll& poll);
 
+    // Runs steps of another plan of the same model, over the same weights and sequences, and gives values of it.
+    class Capture {
+      public:
+        // The values `kept` of a plan with the engine's weights and caches. Throws Error where they differ.
+        Capture(Engine& engine, PlanSpec plan, const std::vector<int>& kept);
+        // A step of one piece. The rows of the i-th value go to to[i],
+        // which holds as many as the piece has tokens. Throws what Engine::step throws.
+        void step(const Piece& piece, const std::vector<float*>& to, const Poll& poll);
+
+      private:
+        Engine& engine_;
+        size_t n_kept_;
+        bool outputs_;  // a value has a row for each output
+        std::unique_ptr<Executor> executor_;
+        std::vector<float> logits_;
+    };
+
     std::map<std::string, int64_t> counters() const;
     std::vector<int64_t> items_by_thread() const;
 
@@ -79,13 +97,14 @@ class Engine {
         std::unique_lock<std::timed_mutex> lock_;
     };
     void check(const std::vector<Piece>& pieces) const;
-    void run(const std::vector<Piece>& pieces, float* logits, const Poll& poll);
+    void run(Executor& executor, const std::vector<Piece>& pieces, float* logits, const Poll& poll);
 
     EngineConfig config_;
     const KernelTable& kernels_;
     int64_t n_vocab_;
     ThreadPool threads_;
     std::unique_ptr<Weights> weights_;
+    std::vector<CacheSpec> caches_;
     std::shared_ptr<PagePool> pages_;
     std::unique_ptr<Executor> executor_;
     StepState state_;

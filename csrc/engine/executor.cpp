@@ -42,7 +42,7 @@ Rows rows_of(const PlanSpec& plan, const StepSpec& step) {
 }  // namespace
 
 Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages, const KernelTable& kernels,
-                   ThreadPool& threads, int64_t max_tokens, int64_t context)
+                   ThreadPool& threads, int64_t max_tokens, int64_t context, const std::vector<int>& kept)
     : plan_(std::move(plan)),
       threads_(threads),
       kernels_(kernels),
@@ -50,6 +50,9 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
       stats_(size_t(threads.size())),
       barrier_(threads.size()) {
     check_ids(plan_);
+    for (int id : kept)
+        if (id < 0 || size_t(id) >= plan_.values.size() || plan_.values[size_t(id)].kind != Kind::floats)
+            throw Error("plan: value " + std::to_string(id) + " cannot be kept");
     // Phases are separated by barriers. Memory is reused only over a barrier: inside a phase the threads are not in
     // step.
     std::vector<int> phase_of_step;
@@ -64,11 +67,12 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
         barrier_after.push_back(!joined);
         phase += !joined;
     }
-    lay_out(phase_of_step);
+    lay_out(phase_of_step, kept);
 
     std::vector<Buffer> buffers;
     for (size_t v = 0; v < plan_.values.size(); v++)
         buffers.emplace_back(plan_.values[v], arena_.get() + offsets_[v], max_tokens_, int(v) == plan_.logits);
+    for (int id : kept) kept_.push_back(buffers[size_t(id)]);
     const BuildContext build{kernels_, weights, pages, buffers, context};
     for (size_t i = 0; i < plan_.steps.size(); i++) {
         steps_.push_back({make_operation(plan_.steps[i], plan_, build), row_wise[i], barrier_after[i]});
@@ -80,7 +84,7 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
 }
 
 // First fit: a value lives from the phase that writes it to the last one that reads it.
-void Executor::lay_out(const std::vector<int>& phase_of_step) {
+void Executor::lay_out(const std::vector<int>& phase_of_step, const std::vector<int>& kept) {
     struct Life {
         int first = -1, last = -1;
         size_t offset = 0, bytes = 0;
@@ -99,6 +103,10 @@ void Executor::lay_out(const std::vector<int>& phase_of_step) {
                 throw Error("plan: value " + std::to_string(id) + " is read before it is written");
             lives[size_t(id)].last = phase_of_step[i];
         }
+    }
+    for (int id : kept) {
+        if (lives[size_t(id)].first < 0) throw Error("plan: nothing writes value " + std::to_string(id));
+        lives[size_t(id)].last = phase_of_step.back() + 1;
     }
     if (lives[size_t(plan_.logits)].first < 0) throw Error("plan: nothing writes its result");
     std::vector<const Life*> placed;  // by offset
@@ -168,6 +176,11 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread) {
         }
         if (steps_[i].barrier_after && n_threads > 1) barrier_.wait(check);
     }
+}
+
+Executor::Matrix Executor::kept(size_t i, const StepState& s) const {
+    const Buffer& value = kept_[i];
+    return {value.floats(s), s.rows(value.rows()), value.width()};
 }
 
 std::vector<int64_t> Executor::items_by_thread() const {

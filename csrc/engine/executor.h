@@ -12,12 +12,20 @@ namespace pyruntime {
 
 class Executor {
   public:
+    // The values `kept` can be read after a step.
     Executor(PlanSpec plan, const Weights& weights, const PagePool& pages, const KernelTable& kernels,
-             ThreadPool& threads, int64_t max_tokens, int64_t context);
+             ThreadPool& threads, int64_t max_tokens, int64_t context, const std::vector<int>& kept = {});
 
     // One step; s.logits holds s.n_outputs rows afterwards. Throws Interrupted if poll() asks to stop, and
     // NumericsError if a logit is not finite. poll is asked by the calling thread at most every 20 ms.
     void run(StepState& s, const Poll& poll);
+
+    // A kept value of the last step: its rows, and their floats.
+    struct Matrix {
+        const float* data;
+        int64_t rows, width;
+    };
+    Matrix kept(size_t i, const StepState& s) const;
 
     size_t arena_bytes() const { return arena_bytes_; }
     // Items that each thread has done since the beginning: which threads really worked.
@@ -31,7 +39,7 @@ class Executor {
     struct alignas(64) ThreadStats {
         int64_t items = 0;
     };
-    void lay_out(const std::vector<int>& phase_of_step);
+    void lay_out(const std::vector<int>& phase_of_step, const std::vector<int>& kept);
     void run_thread(StepState& s, const Poll& poll, int thread);
 
     PlanSpec plan_;
@@ -42,6 +50,7 @@ class Executor {
     AlignedBytes arena_;
     size_t scratch_bytes_ = 0;  // of a thread
     AlignedBytes scratch_;
+    std::vector<Buffer> kept_;
     std::vector<size_t> offsets_;  // of each value in the arena
     std::vector<Step> steps_;
     std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // of each step

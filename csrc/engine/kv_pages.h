@@ -18,6 +18,9 @@ namespace pyruntime {
 struct CacheSpec {
     int n_kv_heads = 0, head_dim = 0, value_dim = 0;
     bool latent = false;  // one row of head_dim, of which the first value_dim are the value as well
+    bool operator==(const CacheSpec& o) const {
+        return n_kv_heads == o.n_kv_heads && head_dim == o.head_dim && value_dim == o.value_dim && latent == o.latent;
+    }
 };
 
 struct CacheLayout {

@@ -27,6 +27,27 @@ size_t row_bytes(const gguf::TensorInfo& t) {
     return size_t(t.dims[0]) / type->n_block * type->n_bytes;
 }
 
+// 64 bits of n bytes: four chains of xor and multiply by an odd constant, 32 bytes a round (6 GB/s, of what reading
+// takes a tenth), mixed at the end as in MurmurHash3's finalizer.
+uint64_t hash_bytes(const uint8_t* p, size_t n, uint64_t seed) {
+    constexpr uint64_t kOdd = 0x9E3779B97F4A7C15;
+    uint64_t lanes[4] = {seed, seed ^ kOdd, seed + kOdd, ~seed};
+    for (; n >= 32; p += 32, n -= 32)
+        for (int i = 0; i < 4; i++) {
+            uint64_t word;
+            std::memcpy(&word, p + 8 * i, 8);
+            lanes[i] = (lanes[i] ^ word) * kOdd;
+            lanes[i] ^= lanes[i] >> 29;
+        }
+    for (size_t i = 0; i < n; i++) lanes[i % 4] = (lanes[i % 4] ^ p[i]) * kOdd;
+    uint64_t h = n;
+    for (uint64_t lane : lanes) {
+        h = (h ^ lane) * kOdd;
+        h ^= h >> 32;
+    }
+    return h;
+}
+
 // The tensor of that name; UnsupportedError if its type or shape has no kernels.
 const gguf::TensorInfo& loadable(const gguf::File& file, const std::string& name) {
     const gguf::TensorInfo& t = file.tensor(name);
@@ -136,6 +157,7 @@ Weights::Weights(const gguf::File& file, const Names& names, const Names& flat, 
     }
 
     std::atomic<size_t> next{0};
+    std::atomic<uint64_t> digest{0};
     std::atomic<bool> stop{false};
     std::mutex mutex;
     std::exception_ptr failure;
@@ -144,7 +166,11 @@ Weights::Weights(const gguf::File& file, const Names& names, const Names& flat, 
         auto polled = std::chrono::steady_clock::now();
         try {
             for (size_t i; !stop && (i = next.fetch_add(1)) < chunks.size();) {
-                read_chunk(file, *chunks[i].place, chunks[i].first, chunks[i].last, buffer);
+                const Chunk& c = chunks[i];
+                read_chunk(file, *c.place, c.first, c.last, buffer);
+                const std::string& name = c.place->info->name;
+                const uint64_t seed = hash_bytes(reinterpret_cast<const uint8_t*>(name.data()), name.size(), c.first);
+                digest.fetch_xor(hash_bytes(buffer.data(), buffer.size(), seed));
                 if (const auto now = std::chrono::steady_clock::now();
                     thread == 0 && poll && now - polled > kPollEvery) {
                     polled = now;
@@ -158,6 +184,7 @@ Weights::Weights(const gguf::File& file, const Names& names, const Names& flat, 
         }
     });
     if (failure) std::rethrow_exception(failure);
+    digest_ = digest;
     for (auto& [name, place] : places_) {
         place.view.data = storage_.get() + place.offset;
         place.info = nullptr;  // the file may be closed now

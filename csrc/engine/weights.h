@@ -34,6 +34,9 @@ class Weights {
             ThreadPool& threads, const Poll& poll);
 
     size_t n_bytes() const { return n_bytes_; }
+    // Of the loaded tensors' names and bytes in the file: two models that differ in a weight differ in it (but for one
+    // chance in 2^64, and against intent it does not stand).
+    uint64_t digest() const { return digest_; }
     bool has(const std::string& name) const { return places_.count(name) != 0; }
     PackedView matrix(const std::string& name) const;               // Error if it is not a matrix
     StackView stack(const std::string& name) const;                 // Error if it is not a stack
@@ -63,11 +66,12 @@ class Weights {
     };
     void plan(const gguf::File& file, const std::string& name, bool flat);
     void read_chunk(const gguf::File& file, const Place& place, int64_t first_group, int64_t last_group,
-                    std::vector<uint8_t>& buffer);
+                    std::vector<uint8_t>& buffer);  // leaves the chunk's bytes of the file in the buffer
     const Place& at(const std::string& name) const;
 
     std::unordered_map<std::string, Place> places_;
     size_t n_bytes_ = 0;
+    uint64_t digest_ = 0;
     AlignedBytes storage_;
 };
 

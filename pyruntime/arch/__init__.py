@@ -32,6 +32,12 @@ class Blueprint:
     hparams: HParams
     plan: Plan
     context: int  # positions
+    build: Build
+    weights: Weights
+
+    def unfused(self) -> Plan:
+        """The same plan with fused operations taken apart: more values, the same bits."""
+        return self.build(PlanBuilder(self.hparams.path, fused=False), self.hparams, self.weights)
 
 
 def names() -> list[str]:
@@ -81,14 +87,15 @@ def blueprint(file: _core.GGUF, context: int | None = None) -> Blueprint:
         raise GGUFError(f"{file.path}: metadata general.architecture: missing or not a string")
     build = find(architecture, file.path)  # first: what else is there depends on it
     hparams = HParams(file.metadata, architecture, file.path, context)
-    plan = build(PlanBuilder(file.path), hparams, Weights.of(file))
+    weights = Weights.of(file)
+    plan = build(PlanBuilder(file.path), hparams, weights)
     unused = {t.name for t in file.tensors} - set(plan.weight_names) - plan.unused
     if unused:
         more = f" (and {len(unused) - 1} more)" if len(unused) > 1 else ""
         raise UnsupportedError(
             f"{file.path}: tensor {shown_name(min(unused))} is not used by architecture {architecture} in this version{more}"
         )
-    return Blueprint(architecture, hparams, plan, _context(plan, hparams, context))
+    return Blueprint(architecture, hparams, plan, _context(plan, hparams, context), build, weights)
 
 
 def _context(plan: Plan, hparams: HParams, wanted: int | None) -> int:

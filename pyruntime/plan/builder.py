@@ -10,16 +10,18 @@ from __future__ import annotations
 from pyruntime.plan.operations.attention import AttentionOperations
 from pyruntime.plan.operations.experts import Experts
 from pyruntime.plan.operations.products import Products
-from pyruntime.plan.operations.rows import RowOperations
 from pyruntime.plan.values import Plan, Value
 from pyruntime.plan.weights import Weight
 
 
-class PlanBuilder(RowOperations, Products, AttentionOperations, Experts):
-    """The operations; each returns the symbolic value of its result."""
+class PlanBuilder(Products, AttentionOperations, Experts):
+    """The operations; each returns the symbolic value of its result.
 
-    def __init__(self, path: str = "") -> None:
-        super().__init__(path)
+    fused=False takes fused operations apart, so that what they keep to themselves is a value; the bits are the same.
+    """
+
+    def __init__(self, path: str = "", fused: bool = True) -> None:
+        super().__init__(path, fused)
         self._n_vocab = 0  # rows of the embedding's table
 
     def embedding(self, table: Weight) -> Value:
@@ -52,4 +54,6 @@ class PlanBuilder(RowOperations, Products, AttentionOperations, Experts):
             head = next(step.weights[0] for step in reversed(self._plan.steps) if step.op == "linear")
             self._fail(f"tensor {head}: {logits.width} rows, but {self._n_vocab} tokens have an embedding")
         self._plan.logits = logits.id
+        self._names.finish(logits.id)
+        self._plan.names = self._names.ids
         return self._plan

@@ -56,8 +56,9 @@ class Cache(NamedTuple):
 class Plan:
     """A finished plan.
 
-    logits: id of the result. flat: weights that are read as one row of float32, whatever their shape. unused: those that the
-    architecture leaves out on purpose. max_context: how many positions have embeddings, in a model that learned them.
+    logits: id of the result. names: ids of values by name (operations/naming.py). flat: weights that are read as one row
+    of float32, whatever their shape. unused: those that the architecture leaves out on purpose. max_context: how many
+    positions have embeddings, in a model that learned them.
     """
 
     values: list[Value] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Plan:
     caches: list[Cache] = field(default_factory=list)
     flat: set[str] = field(default_factory=set)
     unused: set[str] = field(default_factory=set)
+    names: dict[str, int] = field(default_factory=dict)
     logits: int = -1
     max_context: int | None = None
 

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from typing import NoReturn
 
 from pyruntime.errors import GGUFError, UnsupportedError
+from pyruntime.plan.operations.naming import Names
 from pyruntime.plan.values import Plan, Rows, Step, Value
 from pyruntime.plan.weights import QUANTIZED_BLOCK, Weight
 
@@ -14,9 +15,11 @@ _PLAN_FOLDER = str(Path(__file__).parent.parent)  # steps are the architecture's
 
 
 class Base:
-    def __init__(self, path: str = "") -> None:
+    def __init__(self, path: str = "", fused: bool = True) -> None:
         self._file = f"{path}: " if path else ""  # of every error
+        self._fused = fused
         self._plan = Plan()
+        self._names = Names()
         self._quantized: dict[int, Value] = {}  # of each value, so that products of one input share it
 
     def _fail(self, what: str) -> NoReturn:
@@ -39,16 +42,16 @@ class Base:
         while frame.f_code.co_filename.startswith(_PLAN_FOLDER) and frame.f_back is not None:
             frame = frame.f_back
         where = f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        self._plan.steps.append(
-            Step(
-                op,
-                tuple(v.id for v in inputs),
-                tuple(v.id for v in outputs),
-                tuple(w.name for w in weights),
-                {name: float(value) for name, value in attributes.items()},
-                where,
-            )
+        step = Step(
+            op,
+            tuple(v.id for v in inputs),
+            tuple(v.id for v in outputs),
+            tuple(w.name for w in weights),
+            {name: float(value) for name, value in attributes.items()},
+            where,
         )
+        self._plan.steps.append(step)
+        self._names.add(step.op, step.inputs, step.outputs, step.weights)
 
     def _flat(self, weight: Weight | None, *shapes: tuple[int, ...]) -> tuple[Weight, ...]:
         """A vector, or a small matrix that is read as one; of one of these shapes. None gives nothing."""

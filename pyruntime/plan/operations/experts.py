@@ -35,8 +35,8 @@ class Routing:
 
 
 class Experts(Base):
-    def __init__(self, path: str = "") -> None:
-        super().__init__(path)
+    def __init__(self, path: str = "", fused: bool = True) -> None:
+        super().__init__(path, fused)
         self._n_experts: dict[int, int] = {}  # that each value of routes chooses from
 
     def route(self, logits: Value, routing: Routing, bias: Weight | None = None) -> Value:

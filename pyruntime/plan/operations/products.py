@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyruntime.errors import UnsupportedError
-from pyruntime.plan.operations.base import Base
-from pyruntime.plan.operations.rows import ACTIVATIONS, Activation
+from pyruntime.plan.operations.rows import ACTIVATIONS, Activation, RowOperations
 from pyruntime.plan.values import Value
 from pyruntime.plan.weights import Weight
 
 
-class Products(Base):
+class Products(RowOperations):
     def linear(self, x: Value, weight: Weight, bias: Weight | None = None, residual: Value | None = None) -> Value:
         """`x @ weight.T`, plus the bias, plus the residual: where given, in this order."""
-        y = self._value(self._rows(weight, x), x.rows)
-        if residual is not None and residual.width != y.width:
+        rows = self._rows(weight, x)
+        if residual is not None and residual.width != rows:
             self._fail(f"tensor {weight.name}: shape {weight.shape} where ({residual.width}, {x.width}) is needed")
+        if residual is not None and not self._fused:
+            return self.add(residual, self.linear(x, weight, bias))
+        y = self._value(rows, x.rows)
         inputs = (self._operand(x, weight), *((residual,) if residual is not None else ()))
         self._step("linear", inputs, (y,), (weight, *self._flat(bias, (y.width,))), **_flag("bias", bias))
         return y
@@ -49,6 +51,9 @@ class Products(Base):
             )
         if gate.shape != up.shape:
             self._fail(f"tensor {up.name}: shape {up.shape} differs from {gate.name}'s {gate.shape}")
+        if not self._fused:
+            gate_product, up_product = self.linear_many(x, [gate, up])
+            return self.gated(gate_product, up_product, activation)
         y = self._value(self._rows(gate, x), x.rows)
         kind = {} if activation == "silu" else {"activation": float(ACTIVATIONS.index(activation))}
         self._step("gated_ffn", (self._operand(x, gate),), (y,), (gate, up), **kind)
