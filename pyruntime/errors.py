@@ -19,6 +19,12 @@ class GGUFError(PyruntimeError):
     exit_code = 3
 
 
+class SessionFileError(PyruntimeError):
+    """A session file that is malformed, damaged or of another model; names the file, the field and the offset."""
+
+    exit_code = 3
+
+
 class MemoryLimitError(PyruntimeError):
     """Something that memory cannot hold, refused before it is asked for; gives the numbers."""
 

@@ -31,6 +31,7 @@ Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 
 MAX_CONTEXT = 1 << 20  # rope's argument reduction is exact up to there (docs/numerics.md)
+_KV_VERSION = 1  # of how keys and values lie in a page, and of the numerics that make them: saved sessions depend on it
 MAX_TOKENS = 512  # of a step: enough to keep the multipliers busy, few enough to answer Ctrl-C
 
 
@@ -59,6 +60,7 @@ class Model:
             self.plan = blueprint.plan
             self.trained_context = blueprint.hparams.context_length
             self.context = blueprint.context
+            self.kv_type = "f16"
             self._engine: _core.Engine | None = _core.Engine(
                 file,
                 self.plan.weight_names,
@@ -92,10 +94,34 @@ class Model:
     def n_vocab(self) -> int:
         return self.engine.n_vocab
 
+    @cached_property
+    def unfused_plan(self) -> Plan:
+        """The plan with fused operations taken apart: a value for every name, the same bits."""
+        return self._blueprint.unfused()
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """32 bytes that differ where the KV cache of one model is none of another: a hash of the weights, the plan and the KV
+        type."""
+        import hashlib
+        import json
+
+        core = self.plan.for_core()
+        steps = [step[:-1] for step in core.pop("steps")]  # without the line of source that made them
+        text = json.dumps([_KV_VERSION, self.engine.weights_digest, self.kv_type, core, steps], sort_keys=True)
+        return hashlib.sha256(text.encode()).digest()
+
+    def encode(self, text: str, *, is_start: bool = True) -> list[int]:
+        """Ids of a text as `generate` takes it: special tokens spelled in it are special tokens, and at the start of a sequence
+        it begins as the model wants it, without doubling a BOS that it has."""
+        t = self.tokenizer
+        has_bos = t.bos_id is not None and text.startswith(t.token(t.bos_id))
+        return t.encode(text, add_special=is_start and not has_bos, parse_special=True)
+
     @property
     def value_names(self) -> list[str]:
         """What `Session.capture` can give, in the order of computation."""
-        return list(self._unfused.names)
+        return list(self.unfused_plan.names)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -125,7 +151,7 @@ class Model:
 
     def session(self) -> Session:
         """An empty sequence."""
-        return Session(self.engine, self.engine.sequence(), lambda: self._unfused)
+        return Session(self.engine, self.engine.sequence(), self)
 
     def logits(self, ids: Iterable[int] | Ids) -> NDArray[np.float32]:
         """Logits of the next token after each position, float32 (n, n_vocab). Nothing is added to the ids."""
@@ -219,7 +245,7 @@ class Model:
         Arguments and errors are those of `chat`; `extra` is its `template_args`.
         """
         if isinstance(messages, str):
-            return self.tokenizer.decode(self._encode(messages))
+            return self.tokenizer.decode(self.encode(messages))
         return self._rendered(messages, tools, template, extra).text
 
     def chat(
@@ -302,10 +328,6 @@ class Model:
 
     # Inside
 
-    @cached_property
-    def _unfused(self) -> Plan:
-        return self._blueprint.unfused()
-
     def _kv_budget(self, file: _core.GGUF) -> int:
         """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""
         page_bytes = _core.kv_page_bytes(list(self.plan.caches), "f16")  # of 64 positions
@@ -344,16 +366,10 @@ class Model:
         return Stream(self.engine, job, owned=used if session is None else None)
 
     def _prompt_ids(self, prompt: Prompt) -> Ids:
-        ids = as_ids(self._encode(prompt) if isinstance(prompt, str) else prompt)
+        ids = as_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
         if len(ids) == 0:
             raise ValueError("the prompt is empty, and this model has no token to begin with")
         return ids
-
-    def _encode(self, text: str) -> list[int]:
-        """The whole text of a prompt: special tokens spelled in it are special tokens, and a BOS there is not doubled."""
-        t = self.tokenizer
-        has_bos = t.bos_id is not None and text.startswith(t.token(t.bos_id))
-        return t.encode(text, add_special=not has_bos, parse_special=True)
 
     def _reuse(self, session: Session, ids: Ids) -> Ids:
         """Rewinds the session to what it shares with ids and returns the rest, at least one token."""

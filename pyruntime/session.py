@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.int32]
 
+_SCORE_BYTES = 64 << 20  # of logits at a time
 NONE, LAST, ALL = 0, 1, 2  # positions of a piece whose logits a step returns
 
 
@@ -36,16 +39,48 @@ def as_ids(ids: Iterable[int] | Ids) -> Ids:
     return np.require(given, np.int32, ["C", "A"])  # the core reads it as int32_t[]
 
 
+class Host(Protocol):
+    """What a session asks of the model that made it, when it is asked for it."""
+
+    @property
+    def unfused_plan(self) -> Plan:
+        """The plan with every value in it."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """32 bytes that differ where a KV cache of one model is none of another."""
+
+    def encode(self, text: str, *, is_start: bool) -> list[int]:
+        """Ids of a text, at the start of a sequence or in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How likely a model finds a text. `logprobs` (n,) float64: the natural logarithm of each token's probability after those
+    before it, NaN for a first token that nothing precedes. `top_ids` (n, k), best first, and `top_logprobs`: the likeliest
+    tokens in its place; -1 and NaN where nothing precedes."""
+
+    ids: Ids
+    logprobs: NDArray[np.float64]
+    top_ids: Ids
+    top_logprobs: NDArray[np.float64]
+
+    @property
+    def total(self) -> float:
+        """The sum of the log probabilities."""
+        return float(np.nansum(self.logprobs))
+
+
 class Session:
     """Made by `Model.session()`. Only new tokens are computed; the bits are those of computing all of them at once.
 
     Use it as a context manager, or `close()` it, to give its memory back at once.
     """
 
-    def __init__(self, engine: _core.Engine, sequence: _core.Sequence, unfused: Callable[[], Plan]) -> None:
+    def __init__(self, engine: _core.Engine, sequence: _core.Sequence, host: Host) -> None:
         self._engine = engine
         self._sequence = sequence
-        self._unfused = unfused  # the model's plan with every value in it, built when one is asked for
+        self._host = host
 
     @property
     def ids(self) -> list[int]:
@@ -95,7 +130,7 @@ class Session:
         `Model.value_names` lists them, such as "blk.3.attn_out". ValueError for an unknown name; otherwise as `append`.
         """
         wanted = [names] if isinstance(names, str) else list(names)
-        plan = self._unfused()
+        plan = self._host.unfused_plan
         for name in wanted:
             if name not in plan.names:
                 near = difflib.get_close_matches(name, plan.names, 3)
@@ -115,9 +150,63 @@ class Session:
                 sequence.close()
         return found[0] if isinstance(names, str) else dict(zip(wanted, found, strict=True))
 
+    def score(self, text: str | Iterable[int] | Ids, top_k: int = 0) -> Score:
+        """How likely the model finds a text, or token ids, after what the session holds; the session stays as it is.
+
+        A text at the start of a session gets the tokens that begin one, as in `Model.generate`. ValueError and ContextError as
+        `append`.
+        """
+        from pyruntime._core import log_probabilities
+
+        held = self.ids
+        given = as_ids(self._host.encode(text, is_start=not held) if isinstance(text, str) else text)
+        top_k = operator.index(top_k)
+        if not 0 <= top_k <= self._engine.n_vocab:
+            raise ValueError(f"top_k must be between 0 and {self._engine.n_vocab}, not {top_k}")
+        known = bool(held)  # whether something precedes the first token
+        logprobs = np.full(len(given), np.nan)
+        top_ids, top_logprobs = np.full((len(given), top_k), -1, np.int32), np.full((len(given), top_k), np.nan)
+        with self.fork() as fork:
+            fork._checked(given)
+            if known:  # the logits after the last token are needed once more
+                fork.rewind(len(held) - 1)
+            fed = np.concatenate([np.array(held[-1:], np.int32), given])[:-1]
+            rows = max(1, min(self._engine.max_tokens, _SCORE_BYTES // (4 * self._engine.n_vocab)))
+            for at in range(0, len(fed), rows):
+                logits = fork.logits(fed[at : at + rows])
+                to = slice(at + (not known), at + (not known) + len(logits))
+                logprobs[to], top_ids[to], top_logprobs[to] = log_probabilities(logits, given[to], top_k)
+        return Score(given, logprobs, top_ids, top_logprobs)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the session to a file that `load` reads: its ids and KV cache. A file that is there is replaced once the new
+        one is complete. OSError as `open`."""
+        from pyruntime import session_file
+
+        session_file.save(path, self._host.fingerprint, self._sequence)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Replaces what the session holds by what `save` has written, of the same model with the same KV type.
+
+        SessionFileError for a file that is damaged or of another model, ContextError if it does not fit, OSError as `open`:
+        the session is then unchanged. The last tokens, fewer than 64, are computed again, to the same bits.
+        """
+        from pyruntime import session_file
+
+        sequence, rest = session_file.load(path, self._host.fingerprint, self._engine)
+        loaded = Session(self._engine, sequence, self._host)
+        try:
+            if rest:
+                loaded.append(rest)
+        except BaseException:
+            loaded.close()
+            raise
+        old, self._sequence = self._sequence, sequence
+        old.close()
+
     def fork(self) -> Session:
         """Another session with the same tokens; the two share memory until they differ."""
-        return Session(self._engine, self._sequence.fork(), self._unfused)
+        return Session(self._engine, self._sequence.fork(), self._host)
 
     def rewind(self, n: int) -> None:
         """Keeps the first n tokens and forgets the rest. ValueError if there are fewer."""

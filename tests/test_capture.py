@@ -31,7 +31,7 @@ def model(path: Path) -> Iterator[Model]:
 def test_every_value_against_the_interpreter(path: Path, model: Model) -> None:
     """Computed in float64 from the same plan, taken apart."""
     interpreter = from_gguf(path)
-    unfused = ReferenceInterpreter(model._unfused, interpreter._weight)
+    unfused = ReferenceInterpreter(model.unfused_plan, interpreter._weight)
     logits = unfused.run(IDS)
     assert np.allclose(logits, interpreter.run(IDS), rtol=1e-12)
     with model.session() as session:
@@ -44,7 +44,16 @@ def test_every_value_against_the_interpreter(path: Path, model: Model) -> None:
 
 
 def test_names_that_people_look_for(model: Model) -> None:
-    layer = ["attn_norm", "attn_q", "attn_q.rope", "attn_k.rope", "attn_v", "attn_out", "attn_output", "attn_output.add"]
+    layer = [
+        "attn_norm",
+        "attn_q",
+        "attn_q.rope",
+        "attn_k.rope",
+        "attn_v",
+        "attn_out",
+        "attn_output",
+        "attn_output.add",
+    ]
     layer += ["ffn_norm", "ffn_gate", "ffn_up", "ffn_act", "ffn_down", "ffn_down.add", "out"]
     names = {"token_embd", "output_norm", "logits"} | {f"blk.{i}.{name}" for i in (0, 1) for name in layer}
     assert names <= set(model.value_names)

@@ -64,6 +64,23 @@ class BoundSequence {
         const py::gil_scoped_release release;
         engine_->rewind(*sequence, length);
     }
+    py::array_t<uint8_t> read_page(int64_t index) const {
+        const std::shared_ptr<Sequence> sequence = get();
+        py::array_t<uint8_t> bytes(py::ssize_t(engine_->page_bytes()));
+        uint8_t* to = bytes.mutable_data();
+        const py::gil_scoped_release release;
+        engine_->read_page(*sequence, index, to);
+        return bytes;
+    }
+    void append_page(const Ids& ids, const py::array_t<uint8_t, py::array::c_style>& bytes) const {
+        const std::shared_ptr<Sequence> sequence = get();
+        if (ids.ndim() != 1 || ids.size() != kPageTokens || size_t(bytes.nbytes()) != engine_->page_bytes())
+            throw std::invalid_argument("a page has " + std::to_string(kPageTokens) + " ids and " +
+                                        std::to_string(engine_->page_bytes()) + " bytes");
+        require_aligned(ids.data(), "token ids");
+        const py::gil_scoped_release release;
+        engine_->append_page(*sequence, ids.data(), bytes.data());
+    }
     const Engine* engine() const { return engine_.get(); }
 
   private:
@@ -221,6 +238,9 @@ void register_engine(py::module_& m) {
         .def_property_readonly("ids", &BoundSequence::ids, "The tokens held, a copy; none once closed.")
         .def("fork", &BoundSequence::fork, "Another sequence with the same tokens, sharing their pages.")
         .def("rewind", &BoundSequence::rewind, py::arg("length"), "Forgets all but the first `length` tokens.")
+        .def("read_page", &BoundSequence::read_page, py::arg("index"), "The bytes of a page of 64 positions, all held.")
+        .def("append_page", &BoundSequence::append_page, py::arg("ids"), py::arg("bytes"),
+             "64 tokens with the bytes that read_page gave of them, after whole pages.")
         .def("close", &BoundSequence::close, "Gives its pages back; the sequence cannot be used any more.");
 
     py::class_<BoundCapture>(m, "Capture", "Steps of another plan of a model, and values of it.")
@@ -246,6 +266,7 @@ void register_engine(py::module_& m) {
         .def("counters", &Engine::counters, py::call_guard<py::gil_scoped_release>())
         .def("items_by_thread", &Engine::items_by_thread, py::call_guard<py::gil_scoped_release>())
         .def_property_readonly("n_vocab", &Engine::n_vocab)
+        .def_property_readonly("page_bytes", &Engine::page_bytes)
         .def_property_readonly("weights_digest", &Engine::weights_digest)
         .def_property_readonly("isa", &Engine::isa)
         .def_property_readonly("n_threads", [](const Engine& e) { return e.config().n_threads; })

@@ -14,6 +14,10 @@
 #include <vector>
 
 #include "bindings.h"
+#include "dispatch/isa.h"
+#include "engine/logprobs.h"
+#include "errors.h"
+#include "kernels/table.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -85,6 +89,36 @@ int32_t sample(Sampler& self, const Logits& logits, uint64_t position) {
     return self.sample(logits.data(), position);
 }
 
+// Of each row of finite logits: the log probability of an id, and the likeliest n_top.
+py::tuple log_probabilities(const Logits& logits, const py::array_t<int32_t, py::array::c_style>& ids, int64_t n_top) {
+    if (logits.ndim() != 2 || ids.ndim() != 1 || logits.shape(0) != ids.shape(0))
+        throw std::invalid_argument("logits must be (n, n_vocab), and ids (n,)");
+    const int64_t n = logits.shape(0), n_vocab = logits.shape(1);
+    if (n_top < 0 || n_top > n_vocab) throw std::invalid_argument("n_top must be between 0 and n_vocab");
+    py::array_t<double> chosen(n), top({n, n_top});
+    py::array_t<int32_t> top_ids({n, n_top});
+    double *to_chosen = chosen.mutable_data(), *to_top = top.mutable_data();
+    int32_t* to_ids = top_ids.mutable_data();
+    {
+        const py::gil_scoped_release release;
+        const KernelTable& kernels = choose_isa("");
+        Logprobs row(static_cast<size_t>(n_top));
+        for (int64_t i = 0; i < n; i++) {
+            const float* x = logits.data() + i * n_vocab;
+            const int32_t id = ids.data()[i];
+            if (id < 0 || id >= n_vocab) throw std::invalid_argument("token id " + std::to_string(id));
+            if (!kernels.all_finite(x, n_vocab)) throw NumericsError("the logits are not finite");
+            row.compute(kernels, x, static_cast<size_t>(n_vocab), id);
+            to_chosen[i] = row.chosen().second;
+            for (const auto& [top_id, value] : row.top()) {
+                *to_ids++ = top_id;
+                *to_top++ = value;
+            }
+        }
+    }
+    return py::make_tuple(chosen, top_ids, top);
+}
+
 void accept_all(Sampler& self, const std::vector<int32_t>& ids) {
     for (const int32_t id : ids) self.accept(id);
 }
@@ -92,6 +126,9 @@ void accept_all(Sampler& self, const std::vector<int32_t>& ids) {
 }  // namespace
 
 void register_sampler(py::module_& m) {
+    m.def("log_probabilities", &log_probabilities, "logits"_a.noconvert(), "ids"_a.noconvert(), "n_top"_a,
+          "Of each row of logits, float32 (n, n_vocab): the natural logarithm of the probability of its id, float64 "
+          "(n,); the ids of the likeliest n_top, best first, int32 (n, n_top), and theirs.");
     py::class_<Sampler, std::shared_ptr<Sampler>>(
         m, "Sampler",
         "Draws token ids from logits (docs/numerics.md, 'Sampling'). One a sequence; see "

@@ -45,6 +45,24 @@ std::shared_ptr<Sequence> Engine::fork(const Sequence& sequence) {
     return sequence.fork();
 }
 
+void Engine::read_page(const Sequence& sequence, int64_t index, uint8_t* to) const {
+    const Hold hold(*this);
+    const uint8_t* page = sequence.whole_page(index);
+    std::copy(page, page + page_bytes(), to);
+}
+
+void Engine::append_page(Sequence& sequence, const int32_t* ids, const uint8_t* bytes) {
+    const Hold hold(*this);
+    if (sequence.length() + kPageTokens > config_.context)
+        throw ContextError(std::to_string(sequence.length() + kPageTokens) + " tokens do not fit the context of " +
+                           std::to_string(config_.context));
+    for (int i = 0; i < kPageTokens; i++)
+        if (ids[i] < 0 || ids[i] >= n_vocab_)
+            throw std::invalid_argument("token id " + std::to_string(ids[i]) + " is outside 0.." +
+                                        std::to_string(n_vocab_ - 1));
+    sequence.append_page(ids, bytes);
+}
+
 std::vector<int32_t> Engine::ids(const Sequence& sequence) const {
     const Hold hold(*this);
     return sequence.ids();

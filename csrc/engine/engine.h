@@ -49,6 +49,10 @@ class Engine {
     std::shared_ptr<Sequence> new_sequence() const { return std::make_shared<Sequence>(pages_); }
     std::shared_ptr<Sequence> fork(const Sequence& sequence);
     void rewind(Sequence& sequence, int64_t length);
+    size_t page_bytes() const { return pages_->page_bytes(); }
+    void read_page(const Sequence& sequence, int64_t index, uint8_t* to) const;
+    // Throws ContextError, std::invalid_argument for an id out of range or a sequence that is not whole pages.
+    void append_page(Sequence& sequence, const int32_t* ids, const uint8_t* bytes);
     std::vector<int32_t> ids(const Sequence& sequence) const;
     int64_t length(const Sequence& sequence) const;
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
 
 #include "errors.h"
 
@@ -100,6 +101,20 @@ void Sequence::reserve(int64_t n) {
         }
         throw;
     }
+}
+
+const uint8_t* Sequence::whole_page(int64_t index) const {
+    if (index < 0 || index >= length() / kPageTokens)
+        throw std::invalid_argument("page " + std::to_string(index) + " of " + std::to_string(length() / kPageTokens) +
+                                    " whole ones");
+    return pages_[size_t(index)];
+}
+
+void Sequence::append_page(const int32_t* ids, const uint8_t* bytes) {
+    if (length() % kPageTokens != 0) throw std::invalid_argument("a page can only follow whole pages");
+    reserve(kPageTokens);
+    std::memcpy(pages_.back(), bytes, pool_->page_bytes());
+    advance(ids, kPageTokens);
 }
 
 void Sequence::rewind(int64_t length) {

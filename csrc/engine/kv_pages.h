@@ -83,6 +83,10 @@ class Sequence {
     void reserve(int64_t n);
     // After reserve(n); does not throw.
     void advance(const int32_t* ids, int64_t n) { ids_.insert(ids_.end(), ids, ids + n); }
+    // The bytes of a page, all of whose positions are held; and a page with these ids after as many whole pages. Both
+    // throw std::invalid_argument for an index or a length that is not so.
+    const uint8_t* whole_page(int64_t index) const;
+    void append_page(const int32_t* ids, const uint8_t* bytes);
     void rewind(int64_t length);  // to at most the present length
     void clear() { rewind(0); }
     std::unique_ptr<Sequence> fork() const;
