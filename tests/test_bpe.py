@@ -14,6 +14,7 @@ import pytest
 from tokenizer_vocabulary import ALPHABET, TEXT, merges_of, random_texts, small
 
 from pyruntime import _core
+from pyruntime.errors import UnsupportedError
 from pyruntime.tokenizer import Tokenizer, load_tokenizer
 
 GOLDENS = Path(__file__).parent / "data" / "tokenizer"
@@ -119,6 +120,16 @@ def test_time_is_linear(pre: str, unit: str) -> None:
     ids = t.encode(text, add_special=False, parse_special=True)
     assert time.process_time() - start < 2
     assert t.decode(ids) == text
+
+
+def test_a_text_beyond_the_library_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its regular expressions count to ten million; what is past that is an error of ours, not a panic that ends a thread."""
+    t = small(pre="gpt-4o")
+    text = " \n" * 5_000_000
+    with pytest.raises(UnsupportedError, match="a text of 10000000 characters is beyond"):
+        t.encode(text)
+    assert "retry-limit-in-match" in capfd.readouterr().err, "the library says so, too"
+    assert t.decode(t.encode("still here")) == "still here"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from pyruntime.errors import shown
+from pyruntime.errors import UnsupportedError, shown
 from pyruntime.tokenizer.base import Tokenizer
 from pyruntime.tokenizer.pretokenizers import RULES, PreTokenizer
 from pyruntime.tokenizer.token_type import TokenType
@@ -67,7 +67,14 @@ class BPETokenizer(Tokenizer):
     def _encode_piece(self, text: str, at_start: bool) -> list[int]:
         if self._engine is None:
             self._engine = self._build_engine()
-        ids: list[int] = self._engine.encode(text, add_special_tokens=False).ids
+        try:
+            ids: list[int] = self._engine.encode(text, add_special_tokens=False).ids
+        except BaseException as error:  # the library's panic is no Exception
+            if type(error).__name__ != "PanicException":
+                raise
+            raise UnsupportedError(
+                f"a text of {len(text)} characters is beyond what the regular expressions of its splitting rule can take"
+            ) from None
         return ids if self._complete else [i for i in ids if i < self.n_vocab]
 
     def _build_engine(self) -> Any:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 # The parts that many expressions share. (?i:'s) also takes U+017F (long s) for an s, as the originals do.
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+# White space up to its last newline: \s*[\r\n]+, but without trying every space for the last one.
+_TO_NEWLINE = r"(?:[^\S\r\n]*+[\r\n]++)++"
+_SPACES = rf"{_TO_NEWLINE}|\s+(?!\S)|\s+"
 _REST = rf" ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
 
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -22,13 +24,16 @@ _QWEN35 = (
     rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}"
 )
 
-# Words that end where a lower-case letter meets an upper-case one. %s: what more is not a letter; a contraction.
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}%s]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}%s]"
 
-
+# Words that end where a lower-case letter meets an upper-case one. With U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}] and
+# L = [\p{Ll}\p{Lm}\p{Lo}\p{M}] the originals have U*L+|U+L*, which tries every letter of a long U for the first L.
+# The same without that: U with a lower-case letter after it and its L; U up to its last letter without case; U.
 def _camel(contraction: str, numbers: str, rest: str, but: str = "") -> str:
-    upper, lower, start = _UPPER % but, _LOWER % but, r"[^\r\n\p{L}\p{N}]?"
-    return f"{start}{upper}*{lower}+{contraction}|{start}{upper}+{lower}*{contraction}|{numbers}|{rest}"
+    upper, lower = rf"[\p{{Lu}}\p{{Lt}}\p{{Lm}}\p{{Lo}}\p{{M}}{but}]", rf"[\p{{Ll}}\p{{Lm}}\p{{Lo}}\p{{M}}{but}]"
+    both = rf"[\p{{Lm}}\p{{Lo}}\p{{M}}{but}]"
+    start = r"[^\r\n\p{L}\p{N}]?"
+    mixed = rf"(?:{upper}*+\p{{Ll}}{lower}*+|(?:[\p{{Lu}}\p{{Lt}}]*+{both}++)++)"
+    return f"{start}{mixed}{contraction}|{start}{upper}++{contraction}|{numbers}|{rest}"
 
 
 _O200K_REST = rf" ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
@@ -67,7 +72,7 @@ _DEEPSEEK_LLM = (
     _NEWLINES,
     rf"\s?[{_CASED}]+",
     "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
-    r"\s+$",
+    r"(?<!\s)\s++$",
     _EAST_ASIAN,
     r"\p{N}+",
     _NEWLINE,
@@ -75,7 +80,7 @@ _DEEPSEEK_LLM = (
 _BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
 _EXAONE_MOE = (
     rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
+    rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]?|{_SPACES}"
 )
 _SEED_CODER = rf"{_CONTRACTION}|{_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}"
 _LINES = r"[^\n]+|\n+"
