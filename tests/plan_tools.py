@@ -78,7 +78,7 @@ class Case:
             self.plan.weight_names,
             self.plan.for_core(),
             context=context,
-            max_tokens=LENGTH,
+            max_tokens=max(chunk, LENGTH),
             n_threads=threads,
             kv_type=kv_type,
             kv_max_bytes=1 << 26,

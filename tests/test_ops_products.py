@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from block_formats import WIDE
 from budgets import GATED_PRODUCT, PRODUCT
 from plan_tools import Kit, int8_rounding, make, worst
 
@@ -53,6 +55,25 @@ def test_gated_ffn(kind: Activation, type_: str, tmp_path: Path) -> None:
 
     case = make(tmp_path, body)
     assert worst(case.same_in_every_way(), case.expected()) <= GATED_PRODUCT
+
+
+@pytest.mark.parametrize("type_", FORMATS)
+@pytest.mark.parametrize(("n_heads", "rows"), [(3, 37), (2, 150), (1, 16)])
+def test_head_linear(n_heads: int, rows: int, type_: str, tmp_path: Path) -> None:
+    """More rows than an item has (128), and rows that fill no group of 16."""
+    cols = 256 if type_ in WIDE else 64
+    case = make(
+        tmp_path, lambda kit: kit.b.head_linear(kit.input(n_heads * cols), kit.weight(n_heads, rows, cols, type_=type_))
+    )
+    assert worst(case.same_in_every_way(), case.expected()) <= PRODUCT
+
+
+@pytest.mark.parametrize("type_", ["F32", "Q8_0"])
+def test_head_linear_of_more_tokens_than_are_gathered_at_a_time(type_: str, tmp_path: Path) -> None:
+    case = make(tmp_path, lambda kit: kit.b.head_linear(kit.input(3 * 32), kit.weight(3, 37, 32, type_=type_)))
+    alone = case.core(chunk=1)
+    case.ids = np.resize(case.ids, 300)
+    assert case.core(threads=2, chunk=300).tobytes() == np.resize(alone, (300, alone.shape[1])).tobytes()
 
 
 # Flat weights

@@ -113,7 +113,8 @@ def write(
         if kind.name in WRITTEN_BY_GGUF:
             stored = gguf.quants.quantize(array, kind)
         else:
-            stored = random_tensor(kind.name, *array.shape, float(array.std()), rng)
+            rows, cols = array.size // array.shape[-1], array.shape[-1]
+            stored = random_tensor(kind.name, rows, cols, float(array.std()), rng).reshape(*array.shape[:-1], -1)
         writer.add_tensor(name, stored, raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

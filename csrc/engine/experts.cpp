@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
+#include "engine/gather.h"
 #include "engine/operands.h"
 #include "formats/types.h"
 
@@ -145,8 +147,8 @@ class ExpertsProduct : public Operation {
         const bool has_bias = o.flag("bias");
         const size_t n_matrices = gated ? 2 : 1;
         o.counts(2, 1, n_matrices * (has_bias ? 2 : 1));
-        kind_ = o.input_spec(0).kind;
-        x_ = o.input(0, kind_);
+        const Kind kind = o.input_spec(0).kind;
+        x_ = o.input(0, kind);
         routes_ = o.input(1);
         y_ = o.output(0);
         n_used_ = int(routes_.width() / 2);
@@ -158,13 +160,14 @@ class ExpertsProduct : public Operation {
             w_[i] = o.context().weights.stack(o.step().weights[i]);
             o.require(w_[i].first.rows == d_out_ && w_[i].first.cols == d_in_ && w_[i].count == w_[0].count,
                       "the shape of the experts' weights");
-            o.require((formats::find_type(w_[i].first.type)->n_block > 1) == (kind_ == Kind::quantized),
+            o.require((formats::find_type(w_[i].first.type)->n_block > 1) == (kind == Kind::quantized),
                       "the kind of x does not fit the weights' type");
             if (has_bias) bias_[i] = o.vector(n_matrices + i, w_[i].count * d_out_);
         }
         require_routes(o);
         if (gated) activation_ = o.integer("activation", kSilu, kSwigluOai);
         blocks_ = (groups_of(d_out_) + kItemGroups - 1) / kItemGroups;
+        gather_ = Gather(x_, d_in_, kTokens);
     }
 
     Rows rows() const override { return x_.rows(); }
@@ -179,10 +182,9 @@ class ExpertsProduct : public Operation {
         const int64_t products = (n * n_used_ / w_[0].count + 1) * kItemGroups * kLanes * d_in_;
         return std::clamp<int64_t>(kGrainProducts / products, 1, blocks_);
     }
-    size_t scratch_bytes() const override { return Scratch(*this, nullptr).bytes; }
+    size_t scratch_bytes() const override { return panel_bytes() + result_bytes() + gather_.scratch_bytes(); }
 
-    void run(const StepState& s, uint8_t* memory, int64_t first, int64_t last) const override {
-        const Scratch scratch(*this, memory);
+    void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
         const int64_t n = s.rows(rows());
         while (first < last) {  // the items of one expert
             const int64_t expert = first / blocks_, end = std::min(last, (expert + 1) * blocks_);
@@ -213,31 +215,9 @@ class ExpertsProduct : public Operation {
     static constexpr int kItemGroups = 8;  // 128 rows of results, 64 kB for as many tokens
     static constexpr int64_t kGrainProducts = int64_t(1) << 23;
 
-    struct Scratch {
-        Scratch(const ExpertsProduct& op, uint8_t* at) {
-            const int64_t d_in = op.d_in_, blocks = d_in / kBlock;
-            const auto take = [&](int64_t n) {
-                uint8_t* taken = at ? at + bytes : nullptr;
-                bytes += size_t(round_up(n, 64));
-                return taken;
-            };
-            if (op.kind_ == Kind::quantized) {
-                xq.q = reinterpret_cast<int8_t*>(take(kTokens * d_in));
-                xq.d = reinterpret_cast<float*>(take(kTokens * blocks * 4));
-                xq.e = reinterpret_cast<float*>(take(kTokens * blocks * 4));
-                xq.sums = reinterpret_cast<BlockSums*>(take(kTokens * blocks * int64_t(sizeof(BlockSums))));
-                panel = take(int64_t(matmul_scratch_bytes(d_in)));
-            } else {
-                x = reinterpret_cast<float*>(take(kTokens * d_in * 4));
-            }
-            y = reinterpret_cast<float*>(take(int64_t(kTokens) * kItemGroups * kLanes * 4));
-        }
-        QuantizedRows xq{};
-        float* x = nullptr;
-        uint8_t* panel = nullptr;
-        float* y = nullptr;
-        size_t bytes = 0;
-    };
+    // A thread's scratch: the panel of a product, its results, the activations gathered for it.
+    size_t panel_bytes() const { return size_t(round_up(int64_t(matmul_scratch_bytes(d_in_)), 64)); }
+    static size_t result_bytes() { return size_t(kTokens) * kItemGroups * kLanes * sizeof(float); }
 
     // Ids are indices: they must come from a router of these experts.
     void require_routes(const Operands& o) const {
@@ -249,16 +229,14 @@ class ExpertsProduct : public Operation {
     }
 
     // Groups [from, to) of an expert, for the tokens that chose it.
-    void product(const StepState& s, const Scratch& scratch, int64_t expert, const Chosen* chosen, int n, int64_t from,
+    void product(const StepState& s, uint8_t* scratch, int64_t expert, const Chosen* chosen, int n, int64_t from,
                  int64_t to) const {
         MatmulArgs a{};
-        a.n_tokens = n;
         a.activation = activation_;
-        a.scratch = scratch.panel;
-        if (kind_ == Kind::quantized)
-            a.xq = gather_quantized(scratch, chosen, n);
-        else
-            a.x = gather(s, scratch, chosen, n);
+        a.scratch = scratch;
+        auto* results = reinterpret_cast<float*>(scratch + panel_bytes());
+        const auto place = [&](int64_t t) { return std::pair(chosen[t].token, gated_ ? 0 : chosen[t].rank * d_in_); };
+        gather_.many(s, n, place, scratch + panel_bytes() + result_bytes(), a);
         for (int64_t g = from; g < to; g += kItemGroups) {
             const int64_t n_groups = std::min<int64_t>(kItemGroups, to - g), row = g * kLanes;
             const int64_t width = std::min(n_groups * kLanes, d_out_ - row);
@@ -266,11 +244,11 @@ class ExpertsProduct : public Operation {
             if (gated_) a.up = rows_of(1, expert, g, width);
             if (bias_[0]) a.bias = bias_[0] + expert * d_out_ + row;
             if (bias_[1]) a.up_bias = bias_[1] + expert * d_out_ + row;
-            a.y = n == 1 ? result(s, chosen[0]) + row : scratch.y;
+            a.y = n == 1 ? result(s, chosen[0]) + row : results;
             a.y_stride = width;
             kernels_.matmul(a, 0, n_groups);
             for (int t = 0; t < n && n > 1; t++)
-                std::memcpy(result(s, chosen[t]) + row, scratch.y + t * width, size_t(width) * 4);
+                std::memcpy(result(s, chosen[t]) + row, results + t * width, size_t(width) * 4);
         }
     }
 
@@ -281,39 +259,12 @@ class ExpertsProduct : public Operation {
         return view;
     }
     float* result(const StepState& s, const Chosen& c) const { return y_.row(s, c.token) + c.rank * d_out_; }
-    int64_t column(const Chosen& c) const { return gated_ ? 0 : c.rank * d_in_; }
-
-    const float* gather(const StepState& s, const Scratch& scratch, const Chosen* chosen, int n) const {
-        if (n == 1) return x_.row(s, chosen[0].token) + column(chosen[0]);
-        for (int t = 0; t < n; t++)
-            std::memcpy(scratch.x + t * d_in_, x_.row(s, chosen[t].token) + column(chosen[t]), size_t(d_in_) * 4);
-        return scratch.x;
-    }
-
-    QuantizedRows gather_quantized(const Scratch& scratch, const Chosen* chosen, int n) const {
-        const QuantizedRows all = x_.quantized(), to = scratch.xq;
-        const int64_t blocks = d_in_ / kBlock;
-        const auto of = [&](const Chosen& c) {
-            const int64_t at = c.token * x_.width() + column(c), block = at / kBlock;
-            return QuantizedRows{all.q + at, all.d + block, all.e + block, all.sums + block};
-        };
-        if (n == 1) return of(chosen[0]);
-        for (int t = 0; t < n; t++) {
-            const QuantizedRows from = of(chosen[t]);
-            std::memcpy(to.q + t * d_in_, from.q, size_t(d_in_));
-            std::memcpy(to.d + t * blocks, from.d, size_t(blocks) * 4);
-            std::memcpy(to.e + t * blocks, from.e, size_t(blocks) * 4);
-            std::memcpy(to.sums + t * blocks, from.sums, size_t(blocks) * sizeof(BlockSums));
-        }
-        return to;
-    }
-
     const KernelTable& kernels_;
     bool gated_;
-    Kind kind_;
     Buffer x_, routes_, y_;
     int n_used_, activation_ = 0;
     int64_t d_in_, d_out_, blocks_;
+    Gather gather_;
     StackView w_[2];
     const float* bias_[2] = {};
 };

@@ -1,13 +1,21 @@
 // Products with weights. The items are weight groups: threads take them from a counter.
 #include <algorithm>
 #include <optional>
+#include <utility>
 
+#include "engine/gather.h"
 #include "engine/operands.h"
 #include "formats/types.h"
 
 namespace pyruntime {
 
 namespace {
+
+// Contiguous weights, yet a slow core holds nobody up and Ctrl-C does not wait: so many products take 40 ms of scalar
+// code, 100 us of AVX2.
+constexpr int64_t kGrainProducts = int64_t(1) << 23;
+
+bool is_quantized(const PackedView& w) { return formats::find_type(w.type)->n_block > 1; }
 
 // One or more products with the same input, or a gated feed-forward's activation(x gate) * (x up).
 class Linear : public Operation {
@@ -46,8 +54,6 @@ class Linear : public Operation {
     }
     Rows rows() const override { return rows_; }
     int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? groups_ : 0; }
-    // Contiguous weights, yet a slow core holds nobody up and Ctrl-C does not wait: kGrainProducts take 40 ms of scalar
-    // code, 100 us of AVX2.
     int64_t grain(const StepState& s, int n_threads) const override {
         const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
         return std::max<int64_t>(1, std::min(groups_ / (n_threads * 8), kGrainProducts / products));
@@ -68,12 +74,9 @@ class Linear : public Operation {
     }
 
   private:
-    static constexpr int64_t kGrainProducts = int64_t(1) << 23;
-
     PackedView product_matrix(const Operands& o, size_t i, int64_t rows) const {
         const PackedView w = o.matrix(i, rows, x_.width());
-        o.require((formats::find_type(w.type)->n_block == 1) == float_input_,
-                  "the kind of x does not fit the weight's type");
+        o.require(is_quantized(w) != float_input_, "the kind of x does not fit the weight's type");
         return w;
     }
 
@@ -91,9 +94,66 @@ class Linear : public Operation {
     std::vector<Target> targets_;
 };
 
+// Of each head its own product: x (n_heads, cols) with a stack of n_heads matrices. The items are blocks of a head's
+// weight groups.
+class HeadLinear : public Operation {
+  public:
+    explicit HeadLinear(const Operands& o) : kernel_(o.context().kernels.matmul) {
+        o.counts(1, 1, 1);
+        const Kind kind = o.input_spec(0).kind;
+        const Buffer& x = o.input(0, kind);
+        y_ = o.output(0);
+        rows_ = x.rows();
+        w_ = o.context().weights.stack(o.step().weights[0]);
+        o.require(w_.count * w_.first.cols == x.width() && w_.count * w_.first.rows == y_.width(), "widths");
+        o.require(y_.rows() == rows_, "input and output differ in rows");
+        o.require(is_quantized(w_.first) == (kind == Kind::quantized), "the kind of x does not fit the weight's type");
+        blocks_ = (groups_of(w_.first.rows) + kItemGroups - 1) / kItemGroups;
+        gather_ = Gather(x, w_.first.cols, kTokens);
+    }
+    Rows rows() const override { return rows_; }
+    int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? w_.count * blocks_ : 0; }
+    int64_t grain(const StepState& s, int n_threads) const override {
+        const int64_t products = s.rows(rows_) * kItemGroups * kLanes * w_.first.cols;  // of an item
+        return std::max<int64_t>(1, std::min(items(s) / (n_threads * 8), kGrainProducts / products));
+    }
+    size_t scratch_bytes() const override { return panel_bytes() + gather_.scratch_bytes(); }
+    void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
+        while (first < last) {  // the items of one head
+            const int64_t head = first / blocks_, end = std::min(last, (head + 1) * blocks_);
+            const int64_t from = first % blocks_ * kItemGroups;
+            const int64_t to = std::min(groups_of(w_.first.rows), (end - head * blocks_) * kItemGroups);
+            first = end;
+            for (int64_t token = 0; token < s.rows(rows_); token += kTokens) {
+                MatmulArgs a{};
+                a.w = w_.matrix(head);
+                a.y = y_.row(s, token) + head * w_.first.rows;
+                a.y_stride = y_.width();
+                a.scratch = scratch;
+                const auto place = [&](int64_t i) { return std::pair(token + i, head * w_.first.cols); };
+                gather_.many(s, std::min(kTokens, s.rows(rows_) - token), place, scratch + panel_bytes(), a);
+                kernel_(a, from, to);
+            }
+        }
+    }
+
+  private:
+    static constexpr int64_t kTokens = 128;    // gathered at a time
+    static constexpr int64_t kItemGroups = 8;  // 128 rows: gathering is a hundredth of what they take
+    size_t panel_bytes() const { return size_t(round_up(int64_t(matmul_scratch_bytes(w_.first.cols)), 64)); }
+
+    decltype(KernelTable::matmul) kernel_;
+    Rows rows_;
+    Buffer y_;
+    StackView w_;
+    Gather gather_;
+    int64_t blocks_;  // of a head
+};
+
 }  // namespace
 
 Made make_linear(const Operands& o) { return std::make_unique<Linear>(o, /*gated=*/false); }
 Made make_gated_ffn(const Operands& o) { return std::make_unique<Linear>(o, /*gated=*/true); }
+Made make_head_linear(const Operands& o) { return std::make_unique<HeadLinear>(o); }
 
 }  // namespace pyruntime

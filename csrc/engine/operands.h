@@ -95,6 +95,7 @@ Made make_rope(const Operands& o);
 // linear.cpp
 Made make_linear(const Operands& o);
 Made make_gated_ffn(const Operands& o);
+Made make_head_linear(const Operands& o);
 // attention.cpp
 Made make_kv_store(const Operands& o);
 Made make_attention(const Operands& o);

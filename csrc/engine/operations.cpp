@@ -50,6 +50,7 @@ constexpr Row kTable[] = {
     {"gather_outputs", false, make_gather_outputs},
     {"linear", false, make_linear},
     {"gated_ffn", false, make_gated_ffn},
+    {"head_linear", false, make_head_linear},
 };
 
 const Row& find_row(const std::string& op) {

@@ -70,6 +70,7 @@ class Buffer {
     static size_t bytes(const ValueSpec& spec, int64_t max_rows);
 
     int64_t width() const { return spec_.width; }
+    Kind kind() const { return spec_.kind; }
     Rows rows() const { return spec_.rows; }
     float* floats(const StepState& s) const { return is_logits_ ? s.logits : reinterpret_cast<float*>(at_); }
     float* row(const StepState& s, int64_t r) const { return floats(s) + r * spec_.width; }
