@@ -16,16 +16,16 @@ TRANSCRIPT = re.search(r"<!-- transcript: .*? -->\n```\n(.*?)```", README, re.DO
 
 
 def test_the_readme_has_examples() -> None:
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
     assert TRANSCRIPT is not None
     assert f"$ pyruntime chat --seed {SEED}\n" in TRANSCRIPT.group(1)
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["ten_lines", "session"])
-def test_python_examples(source: str, expected: str, model_path: Path) -> None:
+@pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["ten_lines", "session", "inside"])
+def test_python_examples(source: str, expected: str, model_path: Path, tmp_path: Path) -> None:
     script = source.replace('"my-model.gguf"', repr(str(model_path)))
-    run = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120)
+    run = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert run.stderr == ""
     assert run.stdout == expected
 
