@@ -56,7 +56,7 @@ class Products:
         for i in range(layers):
             x = b.linear(x, weights[str(i)])
         plan = b.finish(b.linear(b.outputs(x), weights["table"]))
-        self.bytes = _core.loaded_bytes(file, plan.weight_names) - table.nbytes
+        self.bytes = _core.loaded_bytes(file, plan.weight_names, []) - table.nbytes
         self.weights = layers * width * width
         self.engine = _core.Engine(
             file,
@@ -65,7 +65,7 @@ class Products:
             context=PREFILL,
             max_tokens=PREFILL,
             n_threads=threads,
-            kv_f16=True,
+            kv_type="f16",
             kv_max_bytes=1 << 20,
             isa=isa,
         )

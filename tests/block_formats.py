@@ -32,7 +32,7 @@ HALVES: dict[str, tuple[int, ...]] = {
     "MXFP4": (),  # its scale is an exponent, in byte 0
 }
 FLOATS = ("F32", "F16", "BF16")
-WIDE = tuple(name for name in HALVES if SIZES[name][0] == 256)
+IN_256 = tuple(name for name in HALVES if SIZES[name][0] == 256)
 WRITTEN_BY_GGUF = (*FLOATS, "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "MXFP4")
 
 

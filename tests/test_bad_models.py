@@ -152,6 +152,15 @@ def test_a_scale_that_is_not_finite(path: Path, weight_type: str, row: int, bloc
     assert f"row {row}, block {block}: a {weight_type} scale is not finite" in said
 
 
+def test_a_scale_of_256_weights_that_is_not_finite(path: Path) -> None:
+    raw = np.zeros((D, 2, 210), np.uint8)
+    raw[33, 1, 208:] = np.array([HALF_NAN], "<u2").view(np.uint8)
+    tiny_gguf.write(path, "F32", tensors={"blk.1.ffn_down.weight": ("Q6_K", raw.reshape(D, -1))} | wide(512))
+    said = refusal(path, GGUFError)
+    assert "tensor blk.1.ffn_down.weight at offset " in said
+    assert "row 33, block 1: a Q6_K scale is not finite" in said
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("weight_type", ["F32", "F16", "BF16"])
 def test_a_weight_that_is_not_finite(path: Path, weight_type: str, value: float) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from block_formats import WIDE
+from block_formats import IN_256
 from budgets import ACTIVATIONS_INT8, FLOAT32, KNOWN_ROUNDING, KV_FLOAT16, worst_row
 from numpy.typing import NDArray
 from plan_tools import int8_rounding
-from tiny_models import BLOCK, Llama, write_llama
+from tiny_models import BLOCK, WIDE, Llama, every_type, write_llama
 
 from pyruntime import _core
 from pyruntime.plan import Plan, PlanBuilder, Weights, reference
@@ -23,7 +23,6 @@ Logits = NDArray[np.floating[Any]]
 
 FLOATS = ["F32", "F16", "BF16"]
 QUANTIZED = list(ACTIVATIONS_INT8)
-WIDE_SHAPE = Llama(d_model=256, n_heads=8, d_ff=512)  # rows of whole blocks of 256
 LENGTH = 150  # more than two KV pages of 64
 SHAPES = {
     "grouped heads wider than d_model": Llama(),
@@ -87,7 +86,7 @@ def test_keys_and_values_in_float16(tmp_path: Path) -> None:
 
 
 def shape_of(type_: str) -> Llama:
-    return WIDE_SHAPE if type_ in WIDE else Llama()
+    return WIDE if type_ in IN_256 else Llama()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -100,12 +99,8 @@ def test_quantized_formats(type_: str, seed: int, tmp_path: Path) -> None:
 
 def test_every_type_in_one_model(tmp_path: Path) -> None:
     """q, k and v of one layer then take two passes, and the gate of one layer another operand than that of the next."""
-    shape = replace(WIDE_SHAPE, n_layers=5)
-    types = [*QUANTIZED, *FLOATS]
-    matrices = [name for name, dims in shape.shapes.items() if len(dims) == 2]
-    chosen = {name: types[i % len(types)] for i, name in enumerate(matrices)}
-    for layer in range(shape.n_layers):
-        chosen[f"blk.{layer}.ffn_up.weight"] = chosen[f"blk.{layer}.ffn_gate.weight"]
+    shape = replace(WIDE, n_layers=5)
+    chosen = every_type(shape)
     assert set(chosen.values()) == set(_core.supported_types())
     assert compare(write_llama(tmp_path / "a.gguf", shape, chosen), shape) <= max(ACTIVATIONS_INT8.values())
 

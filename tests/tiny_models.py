@@ -13,7 +13,7 @@ from typing import Any
 
 import gguf
 import numpy as np
-from block_formats import WRITTEN_BY_GGUF, random_tensor
+from block_formats import FLOATS, HALVES, WRITTEN_BY_GGUF, random_tensor
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
@@ -74,6 +74,18 @@ class Llama:
             "rope.dimension_count": self.n_rot,
             "rope.freq_base": self.rope_theta,
         }
+
+
+WIDE = Llama(d_model=256, n_heads=8, d_ff=512)  # rows of whole blocks of 256
+
+
+def every_type(shape: Llama) -> dict[str, str]:
+    """All types by turns over the matrices, with a gate and its up alike. Of five layers every type has one."""
+    types = [*HALVES, *FLOATS]
+    matrices = [name for name, dims in shape.shapes.items() if len(dims) == 2]
+    chosen = {name: types[i % len(types)] for i, name in enumerate(matrices)}
+    gates = [name for name in matrices if "ffn_gate" in name]
+    return chosen | {name.replace("ffn_gate", "ffn_up"): chosen[name] for name in gates}
 
 
 def random_weights(shape: Llama, seed: int = 0) -> dict[str, Array]:

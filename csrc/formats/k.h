@@ -21,11 +21,14 @@ inline void split_k_scales(const uint8_t* from, uint8_t* scales, uint8_t* mins) 
 
 // Elements 128 c + 32 k + i: bits 2k and 2k + 1 of byte 32 c + i.
 inline void add_two_bits(const uint8_t* from, int shift, uint8_t* codes) {
-    for (int e = 0; e < 256; e++) codes[e] |= uint8_t((from[e / 128 * 32 + e % 32] >> e % 128 / 32 * 2 & 3) << shift);
+    for (int row = 0; row < 8; row++)
+        for (int i = 0; i < 32; i++)
+            codes[32 * row + i] |= uint8_t((from[row / 4 * 32 + i] >> row % 4 * 2 & 3) << shift);
 }
 // Elements 32 k + i: bit k of byte i.
 inline void add_one_bit(const uint8_t* from, int shift, uint8_t* codes) {
-    for (int e = 0; e < 256; e++) codes[e] |= uint8_t((from[e % 32] >> e / 32 & 1) << shift);
+    for (int k = 0; k < 8; k++)
+        for (int i = 0; i < 32; i++) codes[32 * k + i] |= uint8_t((from[i] >> k & 1) << shift);
 }
 
 namespace traits {

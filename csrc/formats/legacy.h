@@ -26,7 +26,14 @@ inline void split_nibbles(const uint8_t* from, int n, uint8_t* to) {
 }
 
 inline void add_fifth_bits(const uint8_t* bits, uint8_t* codes) {
-    for (int i = 0; i < 32; i++) codes[i] |= uint8_t((bits[i / 8] >> i % 8 & 1) << 4);
+    for (int i = 0; i < 4; i++) {
+        uint64_t eight;
+        std::memcpy(&eight, codes + 8 * i, 8);
+        // Bit j of the byte in byte j, which 127 carries into bit 7, and bit 7 moved to bit 4.
+        const uint64_t one_each = bits[i] * uint64_t(0x0101010101010101) & 0x8040201008040201;
+        eight |= (one_each + 0x7f7f7f7f7f7f7f7f) >> 3 & 0x1010101010101010;
+        std::memcpy(codes + 8 * i, &eight, 8);
+    }
 }
 
 namespace traits {
