@@ -78,7 +78,11 @@ void report_faults();  // a read or write outside the buffers ends the program w
 void check_quantize(Run& run);
 void check_matmul(Run& run, uint32_t type);
 void check_rms_norm(Run& run);
+void check_layer_norm(Run& run);
 void check_add(Run& run);
+void check_scale(Run& run);
+void check_activations(Run& run);
+void check_gated(Run& run);
 void check_rope(Run& run);
 void check_kv_store(Run& run);
 void check_attention(Run& run);

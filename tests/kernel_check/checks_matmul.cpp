@@ -20,8 +20,12 @@ using pyruntime::QuantizedRows;
 
 namespace {
 
-enum Mode { kPlain, kResidual, kGated };
-constexpr const char* kModeNames[] = {"plain", "residual", "gated"};
+enum Mode { kPlain, kResidual, kGated, kBias, kBiasResidual, kGatedBias };
+constexpr const char* kModeNames[] = {"plain", "residual", "gated", "bias", "bias, residual", "gated with biases"};
+
+bool is_gated(Mode mode) { return mode == kGated || mode == kGatedBias; }
+bool has_residual(Mode mode) { return mode == kResidual || mode == kBiasResidual; }
+bool has_bias(Mode mode) { return mode == kBias || mode == kBiasResidual || mode == kGatedBias; }
 constexpr const char* kProfileNames[] = {"ordinary", "extreme"};
 
 struct Shape {
@@ -127,6 +131,8 @@ class Product {
           up_(type, shape.rows, shape.cols, profile, stream + 1),
           x_(size_t(n_tokens_ * shape.cols)),
           residual_(size_t(output_size(n_tokens_))),
+          bias_(size_t(shape.rows)),
+          up_bias_(size_t(shape.rows)),
           q_(x_.size()),
           d_(size_t(n_tokens_ * blocks())),
           e_(d_.size()),
@@ -139,6 +145,8 @@ class Product {
                            e_.data() + t * blocks(), sums_.data() + t * blocks());
         }
         fill_row(profile, stream + 3, 0, residual_.data(), residual_.size());
+        fill_row(Profile::kOrdinary, stream + 4, 0, bias_.data(), bias_.size());
+        fill_row(Profile::kOrdinary, stream + 5, 0, up_bias_.data(), up_bias_.size());
     }
 
     int64_t rows() const { return w_.rows; }
@@ -151,12 +159,15 @@ class Product {
     void run(int64_t first, int64_t n, float* y, int64_t first_group, int64_t last_group, const float* residual) {
         MatmulArgs a = {};
         a.w = w_.view();
-        if (mode_ == kGated) a.up = up_.view();
+        if (is_gated(mode_)) a.up = up_.view();
+        if (has_bias(mode_)) a.bias = bias_.data();
+        if (mode_ == kGatedBias) a.up_bias = up_bias_.data();
+        a.activation = pyruntime::kSilu;
         a.n_tokens = n;
         a.x = x_.data() + first * w_.cols;
         a.xq = {q_.data() + first * w_.cols, d_.data() + first * blocks(), e_.data() + first * blocks(),
                 sums_.data() + first * blocks()};
-        if (mode_ == kResidual) a.residual = residual ? residual : residual_.data() + first * stride_;
+        if (has_residual(mode_)) a.residual = residual ? residual : residual_.data() + first * stride_;
         a.y = y;
         a.y_stride = stride_;
         a.scratch = scratch_.data();
@@ -178,7 +189,7 @@ class Product {
     Mode mode_;
     int64_t n_tokens_, stride_;
     Weights w_, up_;
-    Array<float> x_, residual_;
+    Array<float> x_, residual_, bias_, up_bias_;
     Array<int8_t> q_;
     Array<float> d_, e_;
     Array<BlockSums> sums_;
@@ -211,23 +222,32 @@ Product::Sum Product::dot(const Weights& w, int64_t row, int64_t token) const {
 }
 
 void Product::judge(Run& run, const float* y) const {
+    struct Judged {
+        double value, budget;
+    };
+    const auto sum = [](const Sum& s, const float* bias) {  // of a product with its bias
+        Judged judged{s.value, chain_budget(s.roundings, s.magnitude)};
+        if (!bias) return judged;
+        judged.value += *bias;
+        judged.budget += chain_budget(1, std::fabs(judged.value) + judged.budget);
+        return judged;
+    };
     for (int64_t t = 0; t < n_tokens_; t++)
         for (int64_t r = 0; r < rows(); r++) {
             const size_t at = size_t(t * stride_ + r);
-            const Sum s = dot(w_, r, t);
-            double expected = s.value, budget = chain_budget(s.roundings, s.magnitude);
-            if (mode_ == kResidual) {
-                expected += residual_[at];
-                budget += chain_budget(1, std::fabs(expected) + budget);
-            } else if (mode_ == kGated) {
-                const Sum up = dot(up_, r, t);
-                const double gate = silu(s.value), gate_error = kSiluSlope * budget + kSilu * std::fabs(gate);
-                expected = gate * up.value;
-                budget = gate_error * std::fabs(up.value) +
-                         (std::fabs(gate) + gate_error) * chain_budget(up.roundings, up.magnitude) +
-                         chain_budget(1, std::fabs(expected));
+            Judged judged = sum(dot(w_, r, t), has_bias(mode_) ? &bias_[size_t(r)] : nullptr);
+            if (has_residual(mode_)) {
+                judged.value += residual_[at];
+                judged.budget += chain_budget(1, std::fabs(judged.value) + judged.budget);
+            } else if (is_gated(mode_)) {
+                const Judged up = sum(dot(up_, r, t), has_bias(mode_) ? &up_bias_[size_t(r)] : nullptr);
+                const double gate = silu(judged.value),
+                             gate_error = kSiluSlope * judged.budget + kSilu * std::fabs(gate);
+                judged.value = gate * up.value;
+                judged.budget = gate_error * std::fabs(up.value) + (std::fabs(gate) + gate_error) * up.budget +
+                                chain_budget(1, std::fabs(judged.value));
             }
-            run.within("y", at, y[at], expected, budget);
+            run.within("y", at, y[at], judged.value, judged.budget);
         }
 }
 
@@ -279,7 +299,7 @@ void check_product(Run& run, uint32_t type, const Shape& shape, Profile profile,
     for (int64_t g = p.groups() - 1; g >= 0; g--) p.run(0, all, split.data(), g, g + 1, nullptr);
     split.check_strips(run, "y");
     same_tokens(run, "all groups at once", p, all, split.data(), whole.data());
-    if (mode == kResidual) {
+    if (has_residual(mode)) {
         run.begin(text("%s tokens %d, in place", name.c_str(), int(all)));
         const Output<float> in_place(size_t(p.output_size(all)));
         std::memcpy(in_place.data(), p.residual(), in_place.size() * sizeof(float));
@@ -295,7 +315,7 @@ void check_matmul(Run& run, uint32_t type) {
     if (!is_quantized(type)) shapes.insert(shapes.end(), kFloatShapes.begin(), kFloatShapes.end());
     uint64_t stream = 1000 * type;
     for (const Shape& shape : shapes)
-        for (Mode mode : {kPlain, kResidual, kGated})
+        for (Mode mode : {kPlain, kResidual, kGated, kBias, kBiasResidual, kGatedBias})
             for (Profile profile : {Profile::kOrdinary, Profile::kExtreme})
                 check_product(run, type, shape, profile, mode, stream += 10);
 }

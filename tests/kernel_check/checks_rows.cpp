@@ -1,4 +1,4 @@
-// Kernels over one row: quantize, rms_norm, add, exp, all_finite.
+// Kernels over one row: quantize, norms, add, scale, exp, all_finite.
 #include <cmath>
 #include <initializer_list>
 
@@ -115,12 +115,86 @@ void check_rms_norm(Run& run) {
                 run.within("y", size_t(i), y[size_t(i)], expected, chain_budget(roundings, std::fabs(expected)));
             }
         }
+        const Output<float> plain{size_t(n)}, of_ones{size_t(n)};
+        const Row ones(size_t(n), false);
+        for (int64_t i = 0; i < n; i++) ones.data()[i] = 1;
+        run.k.rms_norm(x.data(), nullptr, eps, n, plain.data());
+        run.k.rms_norm(x.data(), ones.data(), eps, n, of_ones.data());
+        run.same("without a weight", plain.data(), of_ones.data(), plain.size());
+        plain.check_strips(run, "without a weight");
         run.k.rms_norm(x.data(), w.data(), eps, n, x.data());
         run.same("in place", x.data(), y.data(), y.size());
     };
     each_length([&](int64_t n) {
         for (size_t row = 0; row < 3; row++) one(n, Profile::kOrdinary, row);
         for (size_t row = 0; row < 7; row++) one(n, Profile::kExtreme, row);
+    });
+}
+
+void check_layer_norm(Run& run) {
+    const auto one = [&](int64_t n, Profile profile, size_t row, bool weighted, bool biased) {
+        run.begin(text("layer_norm %s n %d%s%s", profile == Profile::kOrdinary ? "ordinary" : "extreme", int(n),
+                       weighted ? " weight" : "", biased ? " bias" : ""));
+        Row x(size_t(n), row % 2), w(size_t(n), row % 3 == 1), b(size_t(n), row % 3 == 2);
+        fill_row(profile, 13, row, x.data(), size_t(n));
+        fill_row(Profile::kOrdinary, 14, row, w.data(), size_t(n));
+        fill_row(Profile::kOrdinary, 15, row, b.data(), size_t(n));
+        const float eps = row % 2 ? 1e-5f : 1e-2f;
+        const float *weight = weighted ? w.data() : nullptr, *bias = biased ? b.data() : nullptr;
+        const Output<float> y{size_t(n)};
+        run.k.layer_norm(x.data(), weight, bias, eps, n, y.data());
+        run.result("y", y.data(), y.size());
+        y.check_strips(run, "y");
+        if (run.reference() && profile == Profile::kOrdinary) {
+            double mean = 0, squares = 0, largest = 0;
+            for (int64_t i = 0; i < n; i++) mean += x.data()[i] / double(n);
+            for (int64_t i = 0; i < n; i++) squares += (x.data()[i] - mean) * (x.data()[i] - mean);
+            for (int64_t i = 0; i < n; i++) largest = std::fmax(largest, std::fabs(double(x.data()[i])));
+            const double r = 1 / std::sqrt(squares / double(n) + eps);
+            const double roundings = double((n + 15) / 16) + kRmsNormRoundings + 3;  // the mean's, too
+            for (int64_t i = 0; i < n; i++) {
+                const double scale = r * (weighted ? w.data()[i] : 1), shift = biased ? b.data()[i] : 0;
+                const double expected = (x.data()[i] - mean) * scale + shift;
+                run.within("y", size_t(i), y[size_t(i)], expected,
+                           chain_budget(roundings, largest * std::fabs(scale) + std::fabs(shift)));
+            }
+        }
+        run.k.layer_norm(x.data(), weight, bias, eps, n, x.data());
+        run.same("in place", x.data(), y.data(), y.size());
+    };
+    each_length([&](int64_t n) {
+        for (size_t row = 0; row < 4; row++) one(n, Profile::kOrdinary, row, row % 2, row / 2);
+        for (size_t row = 0; row < 7; row++) one(n, Profile::kExtreme, row, row % 2, row % 3 == 0);
+    });
+}
+
+void check_scale(Run& run) {
+    each_length([&](int64_t n) {
+        for (size_t row = 0; row < 7; row++) {
+            run.begin(text("scale n %d", int(n)));
+            Row x(size_t(n), row % 2), sum(size_t(n), row % 3 == 1);
+            fill_row(row < 2 ? Profile::kOrdinary : Profile::kExtreme, 23, row, x.data(), size_t(n));
+            fill_row(row < 2 ? Profile::kOrdinary : Profile::kExtreme, 24, row, sum.data(), size_t(n));
+            const float factor = row % 2 ? 22.6274166f : -0.1f;
+            const Output<float> y{size_t(n)};
+            run.k.scale(x.data(), factor, n, y.data());
+            run.result("y", y.data(), y.size());
+            y.check_strips(run, "y");
+            for (int64_t i = 0; run.reference() && i < n; i++) {
+                const float expected = float(double(x.data()[i]) * double(factor));  // exact before it is rounded
+                run.same("y", y.data() + i, &expected, 1);
+            }
+            const Row kept(size_t(n), false);
+            for (int64_t i = 0; i < n; i++) kept.data()[i] = sum.data()[i];
+            run.k.add_scaled(factor, x.data(), n, sum.data());
+            run.result("add_scaled", sum.data(), size_t(n));
+            for (int64_t i = 0; run.reference() && i < n; i++) {
+                const float expected = std::fmaf(factor, x.data()[i], kept.data()[i]);
+                run.same("add_scaled", sum.data() + i, &expected, 1);
+            }
+            run.k.scale(x.data(), factor, n, x.data());
+            run.same("in place", x.data(), y.data(), y.size());
+        }
     });
 }
 

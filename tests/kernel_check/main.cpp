@@ -31,10 +31,18 @@ std::vector<Check> all_checks() {
     namespace formats = pyruntime::formats;
     using namespace kernel_check;
     std::vector<Check> checks = {
-        {"exp", check_exp},           {"add", check_add},
-        {"rms_norm", check_rms_norm}, {"all_finite", check_all_finite},
-        {"quantize", check_quantize}, {"rope", check_rope},
-        {"kv_store", check_kv_store}, {"attention", check_attention},
+        {"exp", check_exp},
+        {"activations", check_activations},
+        {"gated", check_gated},
+        {"add", check_add},
+        {"scale", check_scale},
+        {"rms_norm", check_rms_norm},
+        {"layer_norm", check_layer_norm},
+        {"all_finite", check_all_finite},
+        {"quantize", check_quantize},
+        {"rope", check_rope},
+        {"kv_store", check_kv_store},
+        {"attention", check_attention},
     };
     for (const formats::TypeInfo& type : formats::all_types())
         if (type.supported)

@@ -19,9 +19,10 @@ constexpr double kQuantizeSteps = 0.5 + 3 * 127 * kUlp;
 constexpr double chain_budget(double n, double magnitude) { return n * kUlp * magnitude + n * kUnderflow; }
 // Over the floats of [-87, 88] the largest is 7.66e-8 (at 5.1998): a rounding and a quarter.
 constexpr double kExp = 7.8e-8;
-constexpr double kTanh = 1.8e-7;           // relative; from the step to the exponential's form at 0.625
 constexpr double kSilu = kExp + 3 * kUlp;  // exp, 1 +, the division
-constexpr double kSiluSlope = 1.1;         // the largest |silu'|
+// Across all floats the largest are 1.46e-7, 1.54e-7, 3.8e-7 (near -0.35), 1.67e-7, 1.65e-7.
+constexpr double kTanh = 1.5e-7, kSigmoid = 1.6e-7, kGelu = 4e-7, kGeluTanh = 1.8e-7, kSwigluGate = 1.8e-7;
+constexpr double kSiluSlope = 1.1;       // the largest |silu'|
 constexpr double kRmsNormRoundings = 8;  // sum16 (4 deep), mean, eps and root, halved by the root; 1 / x; two products
 constexpr double kRopeRoundings = 2;
 // Softmax weights, a chunk: exp, a sum of 64 that is 7 deep, and, to combine it, two exp and three roundings.
