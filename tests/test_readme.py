@@ -25,7 +25,9 @@ def test_the_readme_has_examples() -> None:
 @pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["ten_lines", "session", "inside"])
 def test_python_examples(source: str, expected: str, model_path: Path, tmp_path: Path) -> None:
     script = source.replace('"my-model.gguf"', repr(str(model_path)))
-    run = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
     assert run.stderr == ""
     assert run.stdout == expected
 
