@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
+KVType = Literal["f16", "f32", "q8_0"]
 
 MAX_CONTEXT = 1 << 20  # rope's argument reduction is exact up to there (docs/numerics.md)
 _KV_VERSION = 1  # of how keys and values lie in a page, and of the numerics that make them: saved sessions depend on it
@@ -41,17 +42,27 @@ class Model:
     path: the file (the first one of a split model).
     threads: default is the physical cores that this process may use.
     context: positions that a conversation may have; default the model's own, at most 8,192.
+    kv_type: how keys and values are kept. q8_0 takes about half the memory of f16 and is a little less exact (docs/numerics.md).
 
     Raises GGUFError (a bad file), UnsupportedError (an architecture, type or feature of another version) or MemoryLimitError
     (weights and context do not fit), before memory is taken. Safe to use from several threads: their steps queue.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = None, context: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        context: int | None = None,
+        kv_type: KVType = "f16",
+    ) -> None:
         self.path = os.fspath(path)
         if threads is not None and not 1 <= operator.index(threads) <= MAX_THREADS:
             raise ValueError(f"threads must be between 1 and {MAX_THREADS}, not {threads}")
         if context is not None and operator.index(context) < 1:
             raise ValueError(f"context must be at least 1, not {context}")
+        if kv_type not in get_args(KVType):
+            raise ValueError(f"kv_type must be one of {', '.join(get_args(KVType))}, not {kv_type!r}")
+        self.kv_type = kv_type
         with _core.GGUF(self.path) as file:
             self.metadata: dict[str, Any] = file.metadata
             blueprint = arch.blueprint(file, context)
@@ -60,7 +71,6 @@ class Model:
             self.plan = blueprint.plan
             self.trained_context = blueprint.hparams.context_length
             self.context = blueprint.context
-            self.kv_type = "f16"
             self._engine: _core.Engine | None = _core.Engine(
                 file,
                 self.plan.weight_names,
@@ -68,7 +78,7 @@ class Model:
                 context=self.context,
                 max_tokens=MAX_TOKENS,
                 n_threads=threads or default_threads(),
-                kv_type="f16",
+                kv_type=kv_type,
                 kv_max_bytes=self._kv_budget(file),
             )
 
@@ -330,7 +340,7 @@ class Model:
 
     def _kv_budget(self, file: _core.GGUF) -> int:
         """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""
-        page_bytes = _core.kv_page_bytes(list(self.plan.caches), "f16")  # of 64 positions
+        page_bytes = _core.kv_page_bytes(list(self.plan.caches), self.kv_type)  # of 64 positions
         context_bytes = -(-self.context // 64) * page_bytes
         weight_bytes = _core.loaded_bytes(file, self.plan.weight_names, sorted(self.plan.flat))
         available = available_memory()

@@ -75,9 +75,12 @@ class Model:
     trained_context = 1024
     isa = "fake"
 
-    def __init__(self, path: Path, threads: int | None = None, context: int | None = None) -> None:
+    def __init__(
+        self, path: Path, threads: int | None = None, context: int | None = None, kv_type: str = "f16"
+    ) -> None:
         self.threads = threads or 2
         self.context = context or Model.context
+        self.kv_type = kv_type
         text = Path(path).read_text(errors="replace")
         self.chat_template = None if text == "base" else "template"
         if text.startswith("fail "):
@@ -112,7 +115,12 @@ class Model:
         session: Session | None = None,
     ) -> Stream:
         verb, _, rest = messages[-1]["content"].partition(" ")
-        options = asdict(sampling) | {"max_tokens": max_tokens, "stop": stop, "context": self.context}
+        options = asdict(sampling) | {
+            "max_tokens": max_tokens,
+            "stop": stop,
+            "context": self.context,
+            "kv_type": self.kv_type,
+        }
         answers: dict[str, Any] = {
             "say": lambda: iter(rest),
             "think": lambda: iter(rest.partition(": ")[2]),

@@ -155,6 +155,7 @@ def test_sampling_flags(cli: Cli) -> None:
         "seed": 2**64 - 1,
         "max_tokens": 9,
         "context": 77,
+        "kv_type": "q8_0",
     }
     argv = [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     texts = ("--stop", "a", "--stop", "b", "--dry-sequence-breaker", "c")
@@ -165,7 +166,7 @@ def test_sampling_flags(cli: Cli) -> None:
 
 
 def test_no_flag_leaves_the_defaults(cli: Cli) -> None:
-    defaults = asdict(Sampling()) | {"max_tokens": None, "stop": [], "context": 512}
+    defaults = asdict(Sampling()) | {"max_tokens": None, "stop": [], "context": 512, "kv_type": "f16"}
     assert json.loads(cli.generate("options").out) == json.loads(json.dumps(defaults))
 
 

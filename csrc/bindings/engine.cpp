@@ -116,6 +116,7 @@ std::vector<CacheSpec> read_caches(const py::handle caches) {
 KVType kv_type_of(const std::string& name) {
     if (name == "f32") return KVType::f32;
     if (name == "f16") return KVType::f16;
+    if (name == "q8_0") return KVType::q8_0;
     throw std::invalid_argument("no type of keys and values named '" + name + "'");
 }
 

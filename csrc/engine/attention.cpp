@@ -11,21 +11,30 @@ namespace pyruntime {
 
 namespace {
 
-int cache_of(const Operands& o) { return o.integer("cache", 0, int(o.plan().caches.size()) - 1); }
+// The cache of a step, which is latent exactly for the operations whose names say so.
+int cache_of(const Operands& o) {
+    const int cache = o.integer("cache", 0, int(o.plan().caches.size()) - 1);
+    const CacheSpec& spec = o.plan().caches[size_t(cache)];
+    o.require(spec.latent == (o.step().op.rfind("latent_", 0) == 0), "a cache of another kind");
+    o.require(!spec.latent || (spec.n_kv_heads == 1 && spec.value_dim <= spec.head_dim), "the latent cache's shape");
+    return cache;
+}
 
+// kv_store and latent_store.
 class KVStore : public RowWise {
   public:
     explicit KVStore(const Operands& o) : RowWise(Rows::tokens), kernel_(o.context().kernels.kv_store) {
-        o.counts(2, 0, 0);
-        k_ = o.input(0);
-        v_ = o.input(1);
         const int cache = cache_of(o);
         const CacheSpec& spec = o.plan().caches[size_t(cache)];
-        o.require(!spec.latent, "a latent cache");
         const CacheLayout& layout = o.context().pages.layout(cache);
-        o.require(k_.rows() == Rows::tokens && v_.rows() == Rows::tokens, "k and v must be rows of tokens");
-        o.require(k_.width() == int64_t(spec.n_kv_heads) * spec.head_dim, "width of k");
-        o.require(v_.width() == int64_t(spec.n_kv_heads) * spec.value_dim, "width of v");
+        o.counts(spec.latent ? 1 : 2, 0, 0);
+        k_ = o.input(0);
+        o.require(k_.rows() == Rows::tokens && k_.width() == int64_t(spec.n_kv_heads) * spec.head_dim, "shape of k");
+        if (!spec.latent) {
+            v_ = o.input(1);
+            o.require(v_.rows() == Rows::tokens && v_.width() == int64_t(spec.n_kv_heads) * spec.value_dim,
+                      "shape of v");
+        }
         args_.n_kv_heads = spec.n_kv_heads;
         args_.head_dim = spec.head_dim;
         args_.value_dim = spec.value_dim;
@@ -34,12 +43,13 @@ class KVStore : public RowWise {
         args_.key_head_bytes = layout.key_head_bytes;
         args_.value_head_bytes = layout.value_head_bytes;
         args_.type = o.context().pages.type();
+        args_.latent = spec.latent;
     }
     void row(const StepState& s, int64_t r) const override {
         const int64_t position = s.positions[size_t(r)];
         KVStoreArgs a = args_;
         a.k = k_.row(s, r);
-        a.v = v_.row(s, r);
+        if (!a.latent) a.v = v_.row(s, r);
         a.page = s.pieces[size_t(s.piece_of[size_t(r)])].pages[position / kPageTokens];
         a.slot = int(position % kPageTokens);
         kernel_(a);
@@ -63,7 +73,7 @@ std::vector<float> alibi_slopes(int n_heads, double largest) {
     return slopes;
 }
 
-// The items are blocks of query rows of a kv head of a piece.
+// attention and latent_attention. The items are blocks of query rows of a kv head of a piece.
 class Attention : public Operation {
   public:
     explicit Attention(const Operands& o) : kernel_(o.context().kernels.attention) {
@@ -73,7 +83,6 @@ class Attention : public Operation {
         y_ = o.output(0);
         const int cache = cache_of(o);
         const CacheSpec& spec = o.plan().caches[size_t(cache)];
-        o.require(!spec.latent, "a latent cache");
         layout_ = o.context().pages.layout(cache);
         n_kv_heads_ = spec.n_kv_heads;
         const int n_heads = o.integer("n_heads", 1, 1 << 16);
@@ -86,7 +95,7 @@ class Attention : public Operation {
         args_.value_dim = spec.value_dim;
         args_.q_token_stride = q_.width();
         args_.out_token_stride = y_.width();
-        args_.window = o.integer("window", 0, 1 << 30);
+        args_.window = o.integer("window", 0, 1 << 30, 0);
         args_.scale = float(o.number("scale"));
         args_.softcap = float(o.number("softcap", 0));
         o.require(args_.softcap >= 0 && args_.softcap < INFINITY, "softcap is out of range");
@@ -95,6 +104,7 @@ class Attention : public Operation {
         if (alibi > 0) slopes_ = alibi_slopes(n_heads, alibi);
         if (sinks) sinks_ = o.vector(0, n_heads);
         args_.type = o.context().pages.type();
+        args_.latent = spec.latent;
         block_ = o.context().kernels.attention_tile;
     }
     int64_t items(const StepState& s) const override {

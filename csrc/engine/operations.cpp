@@ -47,6 +47,8 @@ constexpr Row kTable[] = {
     {"experts_linear", false, make_experts_linear},
     {"combine", true, make_combine},
     {"attention", false, make_attention},
+    {"latent_store", true, make_kv_store},
+    {"latent_attention", false, make_attention},
     {"gather_outputs", false, make_gather_outputs},
     {"linear", false, make_linear},
     {"gated_ffn", false, make_gated_ffn},

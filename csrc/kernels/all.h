@@ -6,12 +6,14 @@
 //
 #include "kernels/activation.h"
 #include "kernels/kv.h"
-//
-#include "kernels/attention.h"
 #include "kernels/matmul_float.h"
 #include "kernels/matmul_formats.h"
 #include "kernels/matmul_quantized.h"
 #include "kernels/rows.h"
+//
+#include "kernels/attention_chunks.h"
+//
+#include "kernels/attention.h"
 
 namespace pyruntime {
 namespace {

@@ -1,20 +1,12 @@
-// Attention of the query heads that share a kv head, over pages of 64 positions, with an online softmax.
-//
-// Keys are interleaved by 16 positions, so a lane is a key and a score is a chain of fma over head_dim: no horizontal
-// sum. Values are rows, so a lane is an output element and the sum over keys is a chain of fma. R query rows (tokens x
-// heads of the group) share every load and widening of K and V; each row has its own chains, so R changes no bit. Each
-// chunk (page) is finished alone, (m, l, o), and then combined in ascending order (docs/numerics.md).
+// Attention of the query heads that share a kv head, over pages of 64 positions, with an online softmax. The query rows
+// of a block (tokens x heads of the group) go through the pages together. Each chunk (page) is finished alone, (m, l,
+// o), and then combined in ascending order (docs/numerics.md).
 #pragma once
 
 namespace pyruntime {
 namespace {
 
 static_assert(kAttentionTile <= kMaxAttentionTile, "attention_scratch_floats() has no room for so many rows");
-
-struct ChunkRange {
-    int first, last;  // seen positions of the chunk, [first, last)
-    bool empty() const { return first >= last; }
-};
 
 // The first position that a query at `position` sees.
 inline int64_t oldest_seen(const AttentionArgs& a, int64_t position) {
@@ -33,53 +25,6 @@ inline float exp_scalar(float x) {
     float lanes[kLanes];
     store(lanes, exp(set1(x)));
     return lanes[0];
-}
-
-// e (R, 64) = q (R, padded head_dim) times the keys of the chunk, seen or not.
-template <class KV, int R>
-inline void chunk_scores(const AttentionArgs& a, const float* q, const uint8_t* keys, float* e) {
-    const int64_t stride = kv_padded(a.head_dim);
-    for (int g = 0; g < kPageTokens / kLanes; g++) {
-        f32x16 s[R];
-        for (int r = 0; r < R; r++) s[r] = set1(0);
-        const auto* column = (const typename KV::Element*)keys + int64_t(g) * a.head_dim * kLanes;
-        for (int i = 0; i < a.head_dim; i++) {
-            const f32x16 k = KV::load16(column + int64_t(i) * kLanes);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++) s[r] = fma(set1(q[r * stride + i]), k, s[r]);
-        }
-        for (int r = 0; r < R; r++) store(e + r * kPageTokens + g * kLanes, s[r]);
-    }
-}
-
-// o (R, padded value_dim) = e times the values of the chunk, over the positions that any row sees.
-template <class KV, int R>
-inline void chunk_values(const AttentionArgs& a, const float* e, const uint8_t* values, ChunkRange any, float* o) {
-    const int64_t stride = kv_padded(a.value_dim);
-    for (int64_t i = 0; i < stride; i += kLanes) {
-        const auto* column = (const typename KV::Element*)values + i;
-        f32x16 acc[R];
-        for (int r = 0; r < R; r++) acc[r] = set1(0);
-        for (int j = any.first; j < any.last; j++) {
-            const f32x16 v = KV::load16(column + j * stride);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++) acc[r] = fma(set1(e[r * kPageTokens + j]), v, acc[r]);
-        }
-        for (int r = 0; r < R; r++) store(o + r * stride + i, acc[r]);
-    }
-}
-
-// What depends on how the cache is stored, for one number of rows.
-struct ChunkKernels {
-    void (*scores)(const AttentionArgs& a, const float* q, const uint8_t* keys, float* e);
-    void (*values)(const AttentionArgs& a, const float* e, const uint8_t* values, ChunkRange any, float* o);
-};
-
-template <class KV, int R = kAttentionTile>
-inline ChunkKernels chunk_kernels(int n_rows) {
-    if constexpr (R > 1)
-        if (n_rows < R) return chunk_kernels<KV, R - 1>(n_rows);
-    return {chunk_scores<KV, R>, chunk_values<KV, R>};
 }
 
 // One query row.
@@ -154,10 +99,29 @@ inline void finish_row(const AttentionArgs& a, const QueryRow& row, const float*
     }
 }
 
+// The query rows, contiguous and padded with zeros.
+inline Queries gather_queries(const AttentionArgs& a, const QueryRow* rows, int n_rows, float* scratch) {
+    Queries x{};
+    x.q = scratch;
+    x.stride = round_up(a.head_dim, kBlock);
+    for (int r = 0; r < n_rows; r++) {
+        const float* from = a.q + rows[r].token * a.q_token_stride + rows[r].head * a.head_dim;
+        float* to = x.q + r * x.stride;
+        for (int i = 0; i < a.head_dim; i++) to[i] = from[i];
+        for (int64_t i = a.head_dim; i < x.stride; i++) to[i] = 0;
+    }
+    const int64_t blocks = x.stride / kBlock;
+    float* d = x.q + n_rows * x.stride;
+    x.quantized = {(int8_t*)(d + 3 * n_rows * blocks), d, d + n_rows * blocks, (BlockSums*)(d + 2 * n_rows * blocks)};
+    x.scales = d + 3 * n_rows * blocks + n_rows * x.stride / 4;
+    if (a.type == KVType::q8_0 && !a.latent)
+        quantize(x.q, n_rows * x.stride, x.quantized.q, x.quantized.d, x.quantized.e, x.quantized.sums);
+    return x;
+}
+
 inline void attention_rows(const AttentionArgs& a, const ChunkKernels& kernels, int64_t first_row, int n_rows) {
-    const int64_t padded = kv_padded(a.head_dim), n = kv_padded(a.value_dim);
-    float* q = a.scratch;  // contiguous rows; then O, o and e of each
-    float* total = q + n_rows * padded;
+    const int64_t n = round_up(a.value_dim, kLanes);
+    float* total = a.scratch;  // O, o and e of each row
     float* chunk = total + n_rows * n;
     float* e = chunk + n_rows * n;
     QueryRow rows[kAttentionTile];
@@ -168,24 +132,23 @@ inline void attention_rows(const AttentionArgs& a, const ChunkKernels& kernels, 
         row.head = (first_row + r) % a.group;
         row.position = a.first_position + row.token;
         begin_row(a, row, n, total + r * n);
-        const float* from = a.q + row.token * a.q_token_stride + row.head * a.head_dim;
-        for (int i = 0; i < a.head_dim; i++) q[r * padded + i] = from[i];
         const int64_t oldest = oldest_seen(a, row.position);
         lowest = oldest < lowest ? oldest : lowest;
         highest = row.position;
     }
+    const Queries queries = gather_queries(a, rows, n_rows, e + n_rows * kPageTokens);
     for (int64_t page = lowest / kPageTokens; page <= highest / kPageTokens; page++) {
         ChunkRange any = {kPageTokens, 0};
-        kernels.scores(a, q, a.pages[page] + a.key_offset, e);
         for (int r = 0; r < n_rows; r++) {
-            QueryRow& row = rows[r];
-            row.range = seen(a, row.position, page * kPageTokens);
-            if (row.range.empty()) continue;
-            any.first = row.range.first < any.first ? row.range.first : any.first;
-            any.last = row.range.last > any.last ? row.range.last : any.last;
-            chunk_softmax(a, row, page * kPageTokens, e + r * kPageTokens);
+            const ChunkRange range = rows[r].range = seen(a, rows[r].position, page * kPageTokens);
+            if (range.empty()) continue;
+            any.first = range.first < any.first ? range.first : any.first;
+            any.last = range.last > any.last ? range.last : any.last;
         }
-        kernels.values(a, e, a.pages[page] + a.value_offset, any, chunk);
+        kernels.scores(a, queries, a.pages[page] + a.key_offset, any, e);
+        for (int r = 0; r < n_rows; r++)
+            if (!rows[r].range.empty()) chunk_softmax(a, rows[r], page * kPageTokens, e + r * kPageTokens);
+        kernels.values(a, queries, e, a.pages[page] + a.value_offset, any, chunk);
         for (int r = 0; r < n_rows; r++)
             if (!rows[r].range.empty()) combine_chunk(rows[r], n, chunk + r * n, total + r * n);
     }
@@ -195,7 +158,7 @@ inline void attention_rows(const AttentionArgs& a, const ChunkKernels& kernels, 
 inline void attention(const AttentionArgs& a) {
     for (int64_t row = a.first_row, last = a.first_row + a.n_rows; row < last; row += kAttentionTile) {
         const int n = last - row < kAttentionTile ? int(last - row) : kAttentionTile;
-        attention_rows(a, a.type == KVType::f16 ? chunk_kernels<HalfKV>(n) : chunk_kernels<FloatKV>(n), row, n);
+        attention_rows(a, chunk_kernels(a, n), row, n);
     }
 }
 

@@ -13,7 +13,6 @@
 
 namespace pyruntime {
 
-constexpr int kBlock = 32;            // activations that share a scale
 constexpr int kDirectTokens = 4;      // up to so many tokens are multiplied straight from the packed weights
 constexpr int kMaxAttentionTile = 8;  // of every ISA
 
@@ -82,6 +81,7 @@ struct AttentionArgs {
     uint8_t* const* pages;
     size_t key_offset, value_offset;  // of this layer and head in a page, in bytes
     KVType type;
+    bool latent;     // keys are rows, which begin with the values
     float* scratch;  // attention_scratch_floats(head_dim, value_dim), one a thread
 };
 
@@ -93,6 +93,7 @@ struct KVStoreArgs {
     int slot;  // position within the page
     size_t key_offset, value_offset, key_head_bytes, value_head_bytes;
     KVType type;
+    bool latent;  // k is stored as a row, and there is no v
 };
 
 static inline int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLanes; }
@@ -124,9 +125,12 @@ struct KernelTable {
 static inline size_t matmul_scratch_bytes(int64_t cols) {
     return size_t(round_up(cols, kBlock) / kBlock) * (512 + 128);
 }
-// Of each row: q, the sum so far, the sum of the chunk, the weights of the chunk.
+// Of each row: q, the sum so far, the sum of the chunk, the weights of the chunk; q once more, quantized (a byte an
+// element, three words a block); and the widened scales of a chunk of rows.
 static inline size_t attention_scratch_floats(int64_t head_dim, int64_t value_dim) {
-    return kMaxAttentionTile * size_t(kv_padded(head_dim) + 2 * kv_padded(value_dim) + kPageTokens);
+    const int64_t k = round_up(head_dim, kBlock), v = round_up(value_dim, kBlock);
+    const int64_t quantized = k / 4 + 3 * (k / kBlock), scales = (k + v) / kBlock * kPageTokens;
+    return size_t(kMaxAttentionTile * (k + 2 * v + kPageTokens + quantized) + scales);
 }
 
 }  // namespace pyruntime

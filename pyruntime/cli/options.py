@@ -64,11 +64,18 @@ def decoded(data: bytes, what: str) -> str:
         raise UsageError(f"{what} is not UTF-8: byte 0x{data[error.start]:02x} at {error.start}") from None
 
 
+KV_TYPES = ("f16", "f32", "q8_0")  # of pyruntime.model.KVType, whose import takes 100 ms
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
         "--context", type=count, metavar="N", help="tokens of context (default: the model's, up to 8192)"
     )
+    group.add_argument(
+        "--kv-type", choices=KV_TYPES, default=KV_TYPES[0],
+        help="how keys and values are kept (default: f16); q8_0 takes about half the memory",
+    )  # fmt: skip
     group.add_argument("--threads", type=thread_count, metavar="N", help="threads (default: the physical cores)")
     group.add_argument("--system", type=utf8, metavar="TEXT", help="the system message")
     group.add_argument("--show-prompt", action="store_true", help="show on stderr the text that the model gets")
@@ -146,7 +153,7 @@ def open_model(args: argparse.Namespace) -> Model:
 
     if args.threads is not None and args.threads > (cores := default_threads()):
         say(f"pyruntime: {args.threads} threads wait for each other on {cores} cores: --threads {cores} is faster")
-    model = Model(path, threads=args.threads, context=args.context)
+    model = Model(path, threads=args.threads, context=args.context, kv_type=args.kv_type)
     if model.context > model.trained_context:
         say(f"pyruntime: the model was trained on {model.trained_context} tokens: past them its answers degrade")
     return model

@@ -62,10 +62,10 @@ class Sequence {
 
   private:
     double key(int64_t position, int i) const {
-        return layout_.key(page(position), kHead, int(position % kPageTokens), i);
+        return layout_.read(page(position), layout_.key(kHead, int(position % kPageTokens), i));
     }
     double value(int64_t position, int i) const {
-        return layout_.value(page(position), kHead, int(position % kPageTokens), i);
+        return layout_.read(page(position), layout_.value(kHead, int(position % kPageTokens), i));
     }
     const uint8_t* page(int64_t position) const { return page_pointers_[size_t(position / kPageTokens)]; }
     void store(Profile profile, uint64_t stream);
@@ -73,6 +73,7 @@ class Sequence {
         std::vector<double> s;  // of the keys seen
         double largest, error;
     };
+    std::vector<double> query(const float* q) const;
     Scores scores(int64_t r, int64_t position, int64_t oldest) const;
 
     static constexpr int kHead = 1;  // of two
@@ -164,8 +165,9 @@ void Sequence::run(float* out, int64_t first_row, int64_t n_rows) {
     if (options_.sinks) a.sinks = sinks_.data();
     a.pages = page_pointers_.data();
     a.key_offset = layout_.key_offset + kHead * layout_.key_head_bytes;
-    a.value_offset = layout_.value_offset + kHead * layout_.value_head_bytes;
+    a.value_offset = shape_.latent ? a.key_offset : layout_.value_offset + kHead * layout_.value_head_bytes;
     a.type = shape_.type;
+    a.latent = shape_.latent;
     a.scratch = scratch_.data();
     scratch_.fill_bytes(0xff);
     k_.attention(a);
@@ -181,14 +183,30 @@ bool Sequence::others_untouched(const float* out) const {
     return true;
 }
 
+// A query as it is multiplied: quantized for the keys of a q8_0 cache, unless it is latent.
+std::vector<double> Sequence::query(const float* q) const {
+    const auto n = size_t(shape_.head_dim);
+    std::vector<double> x(q, q + n);
+    if (shape_.type != KVType::q8_0 || shape_.latent) return x;
+    const size_t blocks = (n + 31) / 32;
+    std::vector<float> padded(blocks * 32), d(blocks), e(blocks);
+    std::vector<int8_t> codes(blocks * 32);
+    std::vector<pyruntime::BlockSums> sums(blocks);
+    std::copy(q, q + n, padded.begin());
+    k_.quantize(padded.data(), int64_t(padded.size()), codes.data(), d.data(), e.data(), sums.data());
+    for (size_t i = 0; i < n; i++) x[i] = codes[i] * double(d[i / 32]);
+    return x;
+}
+
 Sequence::Scores Sequence::scores(int64_t r, int64_t position, int64_t oldest) const {
     Scores found = {{}, -INFINITY, 0};
-    const float* q = row(q_.data(), shape_.head_dim, r);
+    const std::vector<double> q = query(row(q_.data(), shape_.head_dim, r));
     for (int64_t j = oldest; j <= position; j++) {
         double s = 0, magnitude = 0;
         for (int i = 0; i < shape_.head_dim; i++) {
-            s += q[i] * key(j, i);
-            magnitude += std::fabs(q[i] * key(j, i));
+            const double product = q[size_t(i)] * key(j, i);
+            s += product;
+            magnitude += std::fabs(product);
         }
         s *= scale_;
         double error = chain_budget(shape_.head_dim + 2, magnitude * scale_);
@@ -260,6 +278,7 @@ void check_one_attention(Run& run, const AttentionCase& c, const KVShape& shape,
 }
 
 constexpr int kDims[][2] = {{16, 16}, {64, 64}, {72, 24}, {80, 112}, {128, 128}, {192, 130}};
+constexpr int kLatentDims[][2] = {{64, 64}, {72, 24}, {140, 100}, {288, 256}};
 constexpr int kHeadDims[] = {16, 64, 72, 80, 128};
 
 void check_one_rope(Run& run, int n_heads, int head_dim, int n_rot, bool neox) {
@@ -301,15 +320,18 @@ void check_rope(Run& run) {
 
 void check_attention(Run& run) {
     uint64_t n = 0;
+    const auto check = [&](const AttentionCase& c, const KVShape& shape) {
+        for (Profile profile : {Profile::kOrdinary, Profile::kExtreme}) {
+            check_one_attention(run, c, shape, kPlain, profile, 10 * ++n);
+            // Each shape and profile meets each of the options, as the cases go by.
+            check_one_attention(run, c, shape, kOptions[(n + n / 2 + size_t(&c - kCases)) % 4], profile, 10 * n);
+        }
+    };
     for (const AttentionCase& c : kCases)
-        for (const auto& dims : kDims)
-            for (KVType type : {KVType::f32, KVType::f16})
-                for (Profile profile : {Profile::kOrdinary, Profile::kExtreme}) {
-                    const KVShape shape = {/*n_heads=*/2, dims[0], dims[1], type};
-                    check_one_attention(run, c, shape, kPlain, profile, 10 * ++n);
-                    // Each type and profile meets each of the options.
-                    check_one_attention(run, c, shape, kOptions[(n + n / 4) % 4], profile, 10 * n);
-                }
+        for (KVType type : {KVType::f32, KVType::f16, KVType::q8_0}) {
+            for (const auto& dims : kDims) check(c, {/*n_heads=*/2, dims[0], dims[1], type});
+            for (const auto& dims : kLatentDims) check(c, {/*n_heads=*/2, dims[0], dims[1], type, /*latent=*/true});
+        }
 }
 
 }  // namespace kernel_check
