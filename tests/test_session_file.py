@@ -6,10 +6,12 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import tiny_gguf
+from families.catalogue import ALL
 
 from pyruntime import Model
 from pyruntime.errors import ContextError, NumericsError, SessionFileError
@@ -52,6 +54,31 @@ def test_a_loaded_session_goes_on_with_the_same_bits(path: Path, model: Model, t
         assert session.ids == IDS[:n].tolist()
         assert session.append(IDS[n : n + 50]).tobytes() == expected.tobytes()
     assert model.engine.counters()["pages"] == 0
+
+
+@pytest.mark.parametrize("kv_type", ["f32", "q8_0"])
+def test_other_kv_types(path: Path, saved: Path, kv_type: Literal["f32", "q8_0"]) -> None:
+    with Model(path, threads=2, context=512, kv_type=kv_type) as model, model.session() as session:
+        with pytest.raises(SessionFileError, match="saved with another model, version or KV type"):
+            session.load(saved)
+        session.append(IDS[:200])
+        session.save(saved)
+        expected = session.append(IDS[200:250])
+        session.load(saved)
+        assert session.append(IDS[200:250]).tobytes() == expected.tobytes()
+
+
+def test_a_latent_cache(tmp_path: Path) -> None:
+    case = ALL["deepseek2-v3"]
+    ids = case.ids(150)
+    with Model(case.write(tmp_path / "a.gguf"), threads=2) as model, model.session() as session:
+        session.append(ids[:100])
+        session.save(tmp_path / "a.session")
+        expected = session.append(ids[100:])
+        session.load(tmp_path / "a.session")
+        assert session.append(ids[100:]).tobytes() == expected.tobytes()
+        values = session.capture(["blk.1.attn_out", "blk.1.ffn_routes", "logits"])
+        assert values["logits"].tobytes() == model.logits(ids).tobytes()
 
 
 def test_only_whole_pages_are_computed_no_more(model: Model, saved: Path) -> None:
