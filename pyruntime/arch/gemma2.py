@@ -38,5 +38,5 @@ def attention(b: PlanBuilder, hp: HParams, layer: Weights, h: Value, table: Valu
 
 def query_scale(hp: HParams) -> float:
     """1 / sqrt(head_dim); the 27B model takes its width by heads instead, which files do not say."""
-    width = hp.d_model // hp.n_heads if hp.n_layers == 46 else hp.head_dim
+    width = hp.d_model / hp.n_heads if hp.n_layers == 46 else hp.head_dim
     return hp.number("attention.scale", 1 / math.sqrt(width))

@@ -131,10 +131,11 @@ class Case:
     def matrices(self) -> list[str]:
         return [name for name, shape in self.shapes.items() if len(shape) > 1 and "norm" not in name]
 
-    def name_map(self) -> gguf.TensorNameMap:
-        """gguf's own table of names."""
-        kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
-        return gguf.get_tensor_name_map(kinds[self.architecture], self.metadata["block_count"])
+
+def name_map(architecture: str, n_layers: int) -> gguf.TensorNameMap:
+    """gguf's own table of transformers' names."""
+    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    return gguf.get_tensor_name_map(kinds[architecture], n_layers)
 
 
 def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:

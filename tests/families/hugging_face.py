@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from families.case import Array, Case
+from families.case import Array, Case, Tensors, name_map
 
 SUFFIXES = (".weight", ".bias")
 
@@ -35,24 +36,29 @@ def logits(case: Case, ids: NDArray[np.integer[Any]]) -> Array:
     """Float64 (n, n_vocab)."""
     with float64(), torch.inference_mode():
         model = case.model().eval()
-        model.load_state_dict(state(case, model), strict=True)
+        tensors = {name: tensor.astype(np.float64) for name, tensor in case.tensors().items()}
+        names = name_map(case.architecture, case.metadata["block_count"])
+        model.load_state_dict(state(case.to_hugging_face(tensors), names, model))
         result = model(torch.from_numpy(ids.astype(np.int64))[None], use_cache=False).logits[0]
         assert result.dtype == torch.float64
         return result.numpy()
 
 
-def state(case: Case, model: Any) -> dict[str, Any]:
-    """Every parameter of the model out of the file's tensors; all of them are used."""
-    tensors = case.to_hugging_face({name: t.astype(np.float64) for name, t in case.tensors().items()})
-    names = case.name_map()
+def gguf_name(name: str, names: gguf.TensorNameMap) -> str | None:
+    """gguf's table knows some names with the model's prefix, some without."""
+    return names.get_name(name, SUFFIXES) or names.get_name(name.removeprefix("transformer."), SUFFIXES)
+
+
+def state(tensors: Tensors, names: gguf.TensorNameMap, model: Any) -> dict[str, torch.Tensor]:
+    """Every parameter of the model out of tensors in its layout; all of them are used."""
     result, used = {}, set()
     for name, parameter in model.state_dict().items():
-        source = name if name in tensors else names.get_name(name, SUFFIXES)
+        source = name if name in tensors else gguf_name(name, names)
         if name == "lm_head.weight" and "output.weight" not in tensors and model.config.tie_word_embeddings:
             source = "token_embd.weight"
         assert source in tensors, f"{name} of transformers is {source}, which the file lacks"
         assert tensors[source].shape == tuple(parameter.shape), (name, tensors[source].shape, tuple(parameter.shape))
-        result[name] = torch.from_numpy(np.ascontiguousarray(tensors[source]))
+        result[name] = torch.from_numpy(np.require(tensors[source], requirements="CW"))
         used.add(source)
     assert used == set(tensors), f"transformers has no {sorted(set(tensors) - used)}"
     return result

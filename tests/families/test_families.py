@@ -8,32 +8,14 @@ import pytest
 from budgets import FAMILIES_FLOAT32, worst_row
 
 from families.case import Case
-from families.catalogue import ALL, execute
-from pyruntime import _core, arch
-from pyruntime.arch.hparams import HParams
+from families.catalogue import ALL, build, execute, weights
+from pyruntime import _core
 from pyruntime.errors import GGUFError, PyruntimeError
-from pyruntime.plan import Plan, PlanBuilder, Weight, Weights
+from pyruntime.plan import Weight
 from pyruntime.plan.reference import from_gguf
 
 ISAS = _core.available_isas()
-NOT_YET = {
-    "llama-mixtral",
-    "gemma2-caps",
-    "gemma2-as many layers as the 27B",
-}  # the core has no `route`, and no capped scores
-RUNNABLE = {name: case for name, case in ALL.items() if name not in NOT_YET}
-RUNS = pytest.mark.parametrize("case", RUNNABLE.values(), ids=RUNNABLE)
 CASES = pytest.mark.parametrize("case", ALL.values(), ids=ALL)
-
-
-def build(case: Case, tensors: dict[str, Weight]) -> Plan:
-    metadata = {f"{case.architecture}.{key}": value for key, value in case.metadata.items()}
-    hparams = HParams(metadata, case.architecture, "tiny.gguf")
-    return arch.find(case.architecture, "tiny.gguf")(PlanBuilder("tiny.gguf"), hparams, Weights(tensors, "tiny.gguf"))
-
-
-def tensors(case: Case) -> dict[str, Weight]:
-    return {name: Weight(name, "F32", shape) for name, shape in case.shapes.items()}
 
 
 def of_one_layer(case: Case) -> list[str]:
@@ -42,7 +24,7 @@ def of_one_layer(case: Case) -> list[str]:
     return [name for name in case.shapes if not name.startswith("blk.") or name.startswith(last)]
 
 
-@RUNS
+@CASES
 def test_the_core_computes_what_the_interpreter_says(case: Case, tmp_path: Path) -> None:
     path, ids = case.write(tmp_path / "a.gguf"), case.ids()
     interpreter = from_gguf(path)
@@ -51,7 +33,7 @@ def test_the_core_computes_what_the_interpreter_says(case: Case, tmp_path: Path)
     assert execute(path, interpreter.plan, ids, chunk=7).tobytes() == logits.tobytes()
 
 
-@RUNS
+@CASES
 def test_the_same_bits_on_every_instruction_set(case: Case, tmp_path: Path) -> None:
     path, ids = case.write(tmp_path / "a.gguf", "Q8_0"), case.ids(70)
     plan = from_gguf(path).plan
@@ -61,7 +43,7 @@ def test_the_same_bits_on_every_instruction_set(case: Case, tmp_path: Path) -> N
 
 @CASES
 def test_every_tensor_is_used(case: Case) -> None:
-    plan = build(case, tensors(case))
+    plan = build(case, weights(case))
     assert {*plan.weight_names, *plan.unused} == set(case.shapes)
 
 
@@ -71,12 +53,12 @@ def test_a_missing_matrix_or_norm_is_named(case: Case) -> None:
     for name in [n for n in of_one_layer(case) if n.endswith(".weight") and n not in case.optional]:
         named = f"{name}|{name.replace('attn_qkv', 'attn_q')}"  # three tensors would do as well
         with pytest.raises(GGUFError, match=rf"^tiny\.gguf: tensor ({named}) is missing"):
-            build(case, {n: weight for n, weight in tensors(case).items() if n != name})
+            build(case, {n: weight for n, weight in weights(case).items() if n != name})
 
 
 @CASES
 def test_a_wrong_shape_is_refused(case: Case) -> None:
-    unused = build(case, tensors(case)).unused
+    unused = build(case, weights(case)).unused
     for name in [n for n in of_one_layer(case) if n not in unused]:
         rows, *more = case.shapes[name]
         shapes = [(rows, *more, 3), (3, rows, *more)]
@@ -85,4 +67,4 @@ def test_a_wrong_shape_is_refused(case: Case) -> None:
             shapes += [(rows + 1, *more), (rows - 1, *more)]
         for shape in shapes:
             with pytest.raises(PyruntimeError, match=r"^tiny\.gguf: "):
-                build(case, tensors(case) | {name: Weight(name, "F32", shape)})
+                build(case, weights(case) | {name: Weight(name, "F32", shape)})

@@ -1,0 +1,27 @@
+"""MPT (MosaicML, 2023): alibi (arXiv:2108.12409) for positions, layer norms and products without biases, exact gelu."""
+
+from __future__ import annotations
+
+from pyruntime.arch.blocks import head, layer_norm, plain_ffn, qkv, score_scale
+from pyruntime.arch.hparams import HParams
+from pyruntime.errors import UnsupportedError
+from pyruntime.plan import Plan, PlanBuilder, Value, Weights
+
+
+def build(b: PlanBuilder, hp: HParams, w: Weights) -> Plan:
+    if "attention.clamp_kqv" in hp:  # storywriter
+        raise UnsupportedError(f"{hp.path}: mpt with clamped queries, keys and values is not supported by this version")
+    eps = hp.number("attention.layer_norm_epsilon")
+    x = b.embedding(w["token_embd"])  # (n_tokens, d_model)
+    for i in range(hp.n_layers):
+        layer = w.block(i)
+        h = attention(b, hp, layer, layer_norm(b, layer, "attn_norm", x, eps))
+        x = b.linear(h, layer["attn_output"], layer.bias("attn_output"), residual=x)
+        h = layer_norm(b, layer, "ffn_norm", x, eps)
+        x = plain_ffn(b, layer, h, x, "gelu")
+    return b.finish(head(b, w, layer_norm(b, w, "output_norm", b.outputs(x), eps)))
+
+
+def attention(b: PlanBuilder, hp: HParams, layer: Weights, h: Value) -> Value:
+    q, k, v = qkv(b, hp, layer, h)
+    return b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, score_scale(hp), alibi=hp.number("attention.max_alibi_bias"))
