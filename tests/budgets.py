@@ -46,9 +46,6 @@ ATTENTION_KV = {"f32": ATTENTION_FLOAT32, "f16": 2e-3, "q8_0": 0.06}  # 1.0e-3, 
 # the others are at 1.6e-7 to 2.8e-7.
 KNOWN_ROUNDING = 1e-6
 
-# The same llamas in transformers' float32, whose own distance from float64 (4e-6) is in it (tests/test_accuracy.py).
-TRANSFORMERS_FLOAT32 = 2e-5  # 7e-6; a forgotten norm makes 0.37, swapped scales 0.40
-
 # Every family, tiny and random, 100 positions, the core in float32 against float64 (tests/families/).
 FAMILIES_FLOAT32 = 1e-5  # 4.8e-6, of queries that grow with their position; most are below 2e-6
 

@@ -35,7 +35,7 @@ def test_the_core_computes_what_the_interpreter_says(case: Case, tmp_path: Path)
 
 @CASES
 def test_the_same_bits_on_every_instruction_set(case: Case, tmp_path: Path) -> None:
-    path, ids = case.write(tmp_path / "a.gguf", "Q8_0"), case.ids(70)
+    path, ids = case.write(tmp_path / "a.gguf", "Q8_0"), case.ids(min(case.n_tokens, 70))
     plan = from_gguf(path).plan
     first, *others = (execute(path, plan, ids, chunk=33, isa=isa) for isa in ISAS)
     assert all(other.tobytes() == first.tobytes() for other in others)
