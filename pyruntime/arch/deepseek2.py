@@ -76,4 +76,5 @@ def queries(b: PlanBuilder, layer: Weights, h: Value, eps: float) -> Value:
 def score_scale(hp: HParams, head_dim: int) -> float:
     """1 / sqrt(head_dim), times the square of yarn's factor for scores. The file has a tenth of its multiplier."""
     factor, multiplier = hp.number("rope.scaling.factor", 1.0), hp.number_or_zero("rope.scaling.yarn_log_multiplier")
-    return yarn_magnitude(factor, 10 * multiplier) ** 2 / math.sqrt(head_dim)
+    magnitude = yarn_magnitude(factor, 10 * multiplier)
+    return magnitude * magnitude / math.sqrt(head_dim)
