@@ -65,6 +65,7 @@ def test_families() -> None:
 def test_what_the_readme_says_runs() -> None:
     runs = section(read("README.md"), "What runs today")
     assert all(name in runs for name in _core.supported_types())
+    assert f"[{len(arch.names())} of them]" in runs
 
 
 def test_links_lead_somewhere() -> None:
