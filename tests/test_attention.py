@@ -199,13 +199,13 @@ def test_a_batch_changes_nothing(tmp_path: Path) -> None:
 # What the budgets catch
 
 
-RIGHT = Shape(softcap=4.0, alibi=4.0, sinks=True, window=20)
+RIGHT = Shape(softcap=4.0, alibi=4.0, sinks=True, window=6)
 MISTAKES = {
     "the softcap": replace(RIGHT, softcap=0.0),
     "alibi": replace(RIGHT, alibi=0.0),
-    "alibi's slopes": replace(RIGHT, alibi=4.2),
+    "alibi's slopes": replace(RIGHT, alibi=6.0),
     "the sinks": replace(RIGHT, sinks=False),
-    "the window, by one": replace(RIGHT, window=19),
+    "the window, by one": replace(RIGHT, window=5),
 }
 
 
