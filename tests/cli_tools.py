@@ -24,6 +24,7 @@ TIMEOUT = 60  # seconds; for what takes milliseconds
 EXIT_CODES = {
     "PyruntimeError": 1,
     "GGUFError": 3,
+    "SessionFileError": 3,
     "MemoryLimitError": 4,
     "UnsupportedError": 5,
     "ContextError": 1,
