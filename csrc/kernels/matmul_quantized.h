@@ -32,7 +32,7 @@ struct FloatScalesInParts : FloatScales {
 };
 template <class Scales>
 struct Panel : Planes<8>, Scales {
-    static constexpr bool kStreamed = false;
+    static constexpr bool kAhead = false;
 };
 
 // The rows of activations that a tile multiplies: T of them, from `token` on.
@@ -115,7 +115,7 @@ template <class Dot, bool kHasMin, int T, class Source>
     for (int t = 0; t < T; t++) acc[t] = set1(0);
     for (int64_t b = 0; b < blocks; b++) {
         f32x16 sums[T];
-        if constexpr (Source::kStreamed) w.prefetch(b);
+        if constexpr (Source::kAhead) w.prefetch(b);
         block_sums<Dot>(w, b, tokens, sums);
         const f32x16 d = w.scale(b);
 #pragma GCC unroll 16
