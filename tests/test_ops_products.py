@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from block_formats import WIDE
+from block_formats import IN_256
 from budgets import GATED_PRODUCT, PRODUCT
 from plan_tools import Kit, int8_rounding, make, worst
 
@@ -61,7 +61,7 @@ def test_gated_ffn(kind: Activation, type_: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("n_heads", "rows"), [(3, 37), (2, 150), (1, 16)])
 def test_head_linear(n_heads: int, rows: int, type_: str, tmp_path: Path) -> None:
     """More rows than an item has (128), and rows that fill no group of 16."""
-    cols = 256 if type_ in WIDE else 64
+    cols = 256 if type_ in IN_256 else 64
     case = make(
         tmp_path, lambda kit: kit.b.head_linear(kit.input(n_heads * cols), kit.weight(n_heads, rows, cols, type_=type_))
     )
