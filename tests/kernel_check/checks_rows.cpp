@@ -148,8 +148,11 @@ void check_layer_norm(Run& run) {
         if (run.reference() && profile == Profile::kOrdinary) {
             double mean = 0, squares = 0, largest = 0;
             for (int64_t i = 0; i < n; i++) mean += x.data()[i] / double(n);
-            for (int64_t i = 0; i < n; i++) squares += (x.data()[i] - mean) * (x.data()[i] - mean);
-            for (int64_t i = 0; i < n; i++) largest = std::fmax(largest, std::fabs(double(x.data()[i])));
+            for (int64_t i = 0; i < n; i++) {
+                const double value = x.data()[i];
+                squares += (value - mean) * (value - mean);
+                largest = std::fabs(value) > largest ? std::fabs(value) : largest;
+            }
             const double r = 1 / std::sqrt(squares / double(n) + eps);
             const double roundings = double((n + 15) / 16) + kRmsNormRoundings + 3;  // the mean's, too
             for (int64_t i = 0; i < n; i++) {
