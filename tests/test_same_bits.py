@@ -13,6 +13,7 @@ import platform
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import tiny_gguf
 from numpy.typing import NDArray
 
 from pyruntime import Model, _core
+from pyruntime.catalogue import DEFAULT
 from pyruntime.session import ALL
 
 Ids = NDArray[np.int32]
@@ -32,14 +34,19 @@ THREADS = (1, 2, 3)
 DIRECT = 4  # tokens up to which a step multiplies straight from the packed weights; more of them take the panel kernels
 FORKS = (63, 64, 65, 128)  # around the borders of KV pages
 
-# sha256 of SmolLM2's logits of the 80 positions of golden_ids(), little endian, as scalar code, AVX2 and AVX-512 VNNI found
-# it. Every other machine must find the same. What changes it is a change of docs/numerics.md.
-GOLDEN = "ab0ba5c902f7a3110867758ee465943ef059d33b5e602e61fe78fbfd7a8735fc"
+# sha256 of the logits of the positions of golden_ids(), little endian, as scalar code, AVX2 and AVX-512 VNNI found it. Every
+# other machine must find the same. What changes it is a change of docs/numerics.md.
+GOLDEN = {
+    "smollm2-135m-instruct": "ab0ba5c902f7a3110867758ee465943ef059d33b5e602e61fe78fbfd7a8735fc",
+    "qwen2.5-coder-0.5b-instruct": "ab92d46db15f2524a4990c3bdc30fe9060d7a1ef0ef0fbfdb12ed18c569d3a0e",
+    "gemma3-270m": "9a4683e8782868249bf5cd6a00fccb094bcefba13297b5dbf47a6f4650894c21",
+}
+MODELS = [pytest.param(name, marks=[pytest.mark.slow] * (name != DEFAULT)) for name in GOLDEN]
 
 
-def golden_ids() -> Ids:
-    """By a rule that no generator's next version changes."""
-    return np.array([(7919 * i * i + 104729 * i + 17) % 49152 for i in range(80)], np.int32)
+def golden_ids(n_vocab: int) -> Ids:
+    """80 of them, by a rule that no generator's next version changes."""
+    return np.array([(7919 * i * i + 104729 * i + 17) % n_vocab for i in range(80)], np.int32)
 
 
 def sha256(logits: Logits) -> str:
@@ -174,42 +181,59 @@ class TestTiny:
                 assert parent.ids == ids[:at].tolist()
 
 
-@pytest.fixture(scope="module")
-def smollm2_ids() -> Ids:
-    return np.random.default_rng(2).integers(0, 49000, 530, np.int32)
+@dataclass(frozen=True)
+class Real:
+    """A real model's logits of 100 random tokens, and of the last 10 of 530, which are more than a step and Gemma's window."""
+
+    path: Path
+    ids: Ids
+    logits: Logits
+    last: Logits
 
 
-@pytest.fixture(scope="module")
-def smollm2(model_path: Path, smollm2_ids: Ids) -> Logits:
+@pytest.fixture(scope="module", params=MODELS)
+def real(request: pytest.FixtureRequest, real_model: Callable[[str], Path]) -> Real:
     """By the best instruction set on one thread; the golden ties it to the scalar specification."""
-    with pytest.MonkeyPatch.context() as monkeypatch, load(model_path, ISAS[0], 1, monkeypatch) as model:
-        return model.logits(smollm2_ids)
+    path = real_model(request.param)
+    with pytest.MonkeyPatch.context() as monkeypatch, load(path, ISAS[0], 1, monkeypatch) as model:
+        ids = np.random.default_rng(2).integers(0, model.n_vocab, 530, np.int32)
+        with model.session() as session:
+            session.append(ids[:520])
+            return Real(path, ids, model.logits(ids[:100]), session.logits(ids[520:]))
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("isa", [i for i in ISAS if i != "scalar"])
-def test_smollm2(
-    isa: str, threads: int, model_path: Path, smollm2: Logits, smollm2_ids: Ids, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ids = smollm2_ids if (isa, threads) == (ISAS[0], 2) else smollm2_ids[:100]
-    with load(model_path, isa, threads, monkeypatch) as model:
-        for way, logits in of_all_ways(model, ids, n_single=26, chunk=7 if len(ids) == 100 else 265):
-            assert sha256(logits) == sha256(smollm2[: len(logits)]), way
-        with model.session() as parent:
+class TestReal:
+    def test_steps(self, isa: str, threads: int, real: Real, monkeypatch: pytest.MonkeyPatch) -> None:
+        with load(real.path, isa, threads, monkeypatch) as model:
+            for way, logits in of_all_ways(model, real.ids[:100], n_single=26):
+                assert sha256(logits) == sha256(real.logits[: len(logits)]), way
+            assert_all_threads_worked(model)
+
+    def test_batch_of_a_forked_prefix(
+        self, isa: str, threads: int, real: Real, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = real.ids
+        with load(real.path, isa, threads, monkeypatch) as model, model.session() as parent:
             parent.append(ids[:65])
             with parent.fork() as child:
                 child.append(ids[:3])
                 logits = model.engine.step([(child.sequence, ids[3:5], ALL), (parent.sequence, ids[65:70], ALL)])
-        assert sha256(logits[2:]) == sha256(smollm2[65:70])
-        assert_all_threads_worked(model)
+            assert sha256(logits[2:]) == sha256(real.logits[65:70])
+            for at in range(70, 520, 225):
+                parent.append(ids[at : at + 225])
+            assert sha256(parent.logits(ids[520:])) == sha256(real.last)
+            assert_all_threads_worked(model)
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("isa", [pytest.param(i, marks=[pytest.mark.slow] * (i == "scalar")) for i in ISAS])
-def test_golden(isa: str, model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with load(model_path, isa, 2, monkeypatch) as model:
-        assert sha256(model.logits(golden_ids())) == GOLDEN
+@pytest.mark.parametrize("name", MODELS)
+def test_golden(name: str, isa: str, real_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with load(real_model(name), isa, 2, monkeypatch) as model:
+        assert sha256(model.logits(golden_ids(model.n_vocab))) == GOLDEN[name]
 
 
 # The floating-point state: C's name for upward rounding; where fenv_t keeps the control word, and its bits that flush

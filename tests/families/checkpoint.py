@@ -15,6 +15,7 @@ import gguf
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers.initialization import no_init_weights
 
 from families.case import Array, Tensors, hugging_face, name_map, norms_less_one, rotary, unpermute
 from families.hugging_face import state
@@ -32,7 +33,8 @@ def load(path: Path) -> Any:
     tied = "output.weight" not in tensors
     vocab_size = len(tensors["token_embd.weight"])
     kind, config, to_hugging_face = FAMILIES[architecture](metadata)
-    model = hugging_face(kind, vocab_size=vocab_size, tie_word_embeddings=tied, **sizes(metadata), **config)
+    with no_init_weights():  # the memory of a second set of them is never touched
+        model = hugging_face(kind, vocab_size=vocab_size, tie_word_embeddings=tied, **sizes(metadata), **config)
     names = name_map(architecture, metadata["block_count"])
     model.load_state_dict(state(to_hugging_face(tensors), names, model), assign=True)
     model.tie_weights()
