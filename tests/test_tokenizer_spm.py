@@ -291,6 +291,7 @@ def gemma(real_model: Callable[[str], Path]) -> Tokenizer:
     return Tokenizer.from_gguf(str(real_model("gemma3-270m")))
 
 
+@pytest.mark.slow
 @pytest.mark.model
 @pytest.mark.parametrize(("oracle", "parsed"), [("llama.cpp", False), ("llama.cpp, parse_special", True)])
 def test_gemma_equals_llama_cpp(gemma: Tokenizer, oracle: str, parsed: bool) -> None:
@@ -303,6 +304,7 @@ def test_gemma_equals_llama_cpp(gemma: Tokenizer, oracle: str, parsed: bool) -> 
         check_streaming(gemma, found, skip_special=True)
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_gemmas_vocabulary(gemma: Tokenizer) -> None:
     assert (gemma.n_vocab, gemma.bos_id, gemma.eos_id, gemma.add_bos, gemma.add_eos) == (262144, 2, 1, True, False)
