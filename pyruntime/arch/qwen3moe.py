@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
-from pyruntime.arch.blocks import experts, logits, normed_qk, qkv, routing
+from pyruntime.arch.blocks import experts, logits, routing
 from pyruntime.arch.hparams import HParams
+from pyruntime.arch.qwen3 import attention
 from pyruntime.arch.rope import rotary
-from pyruntime.plan import Plan, PlanBuilder, Value, Weights
+from pyruntime.plan import Plan, PlanBuilder, Weights
 
 
 def build(b: PlanBuilder, hp: HParams, w: Weights) -> Plan:
@@ -21,11 +20,3 @@ def build(b: PlanBuilder, hp: HParams, w: Weights) -> Plan:
         h = b.rms_norm(x, layer["ffn_norm"], eps)
         x = b.add(x, experts(b, layer, h, routing(hp, normalize=True)))
     return b.finish(logits(b, hp, w, x, eps))
-
-
-def attention(b: PlanBuilder, hp: HParams, layer: Weights, h: Value, table: Value) -> Value:
-    q, k, v = qkv(b, hp, layer, h)
-    q, k = normed_qk(b, hp, layer, q, k)
-    q = b.rope(q, table, hp.head_dim, "neox")
-    k = b.rope(k, table, hp.head_dim, "neox")
-    return b.attention(q, k, v, hp.n_heads, hp.n_kv_heads, 1 / math.sqrt(hp.head_dim))

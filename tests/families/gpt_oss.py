@@ -18,34 +18,28 @@ from families.case import (
     hugging_face,
     metadata,
 )
-from families.experts import D_EXPERT, N_EXPERTS, N_USED
+from families.experts import COUNTS, D_EXPERT, EXPERTS, N_EXPERTS, N_USED
 
 HEAD_DIM, WINDOW, THETA = 32, 20, 7000.0
-METADATA = metadata(
-    block_count=3,
-    attention__layer_norm_rms_epsilon=1e-5,
-    attention__key_length=HEAD_DIM,
-    attention__value_length=HEAD_DIM,
-    attention__sliding_window=WINDOW,
-    rope__freq_base=THETA,
-    rope__scaling__type="yarn",
-    rope__scaling__factor=4.0,
-    rope__scaling__original_context_length=32,
-    expert_count=N_EXPERTS,
-    expert_used_count=N_USED,
-    expert_feed_forward_length=D_EXPERT,
+METADATA = (
+    metadata(
+        block_count=3,
+        attention__layer_norm_rms_epsilon=1e-5,
+        attention__key_length=HEAD_DIM,
+        attention__value_length=HEAD_DIM,
+        attention__sliding_window=WINDOW,
+        rope__freq_base=THETA,
+        rope__scaling__type="yarn",
+        rope__scaling__factor=4.0,
+        rope__scaling__original_context_length=32,
+    )
+    | COUNTS
 )
 ATTENTION = {
     "attn_q.weight": (N_HEADS * HEAD_DIM, D_MODEL),
     "attn_k.weight": (N_KV_HEADS * HEAD_DIM, D_MODEL),
     "attn_v.weight": (N_KV_HEADS * HEAD_DIM, D_MODEL),
     "attn_output.weight": (D_MODEL, N_HEADS * HEAD_DIM),
-}
-EXPERTS = {
-    "ffn_gate_inp.weight": (N_EXPERTS, D_MODEL),
-    "ffn_gate_exps.weight": (N_EXPERTS, D_EXPERT, D_MODEL),
-    "ffn_up_exps.weight": (N_EXPERTS, D_EXPERT, D_MODEL),
-    "ffn_down_exps.weight": (N_EXPERTS, D_MODEL, D_EXPERT),
 }
 LAYER = (
     ATTENTION

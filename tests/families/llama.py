@@ -26,6 +26,7 @@ from families.case import (
     rotary,
     unpermute,
 )
+from families.experts import joined
 
 THETA, N_EXPERTS = 5000.0, 5
 METADATA = metadata(attention__layer_norm_rms_epsilon=1e-5, rope__freq_base=THETA, rope__dimension_count=HEAD_DIM)
@@ -52,14 +53,7 @@ def llama3_factors() -> Array:
 
 
 def mixtral(tensors: Tensors) -> Tensors:
-    """transformers keeps an expert's gate and up as one matrix."""
-    result = unpermute(tensors)
-    for name in [n for n in result if n.endswith("ffn_gate_exps.weight")]:
-        experts = f"model.layers.{name.split('.')[1]}.mlp.experts"
-        up, down = (result.pop(name.replace("gate", part)) for part in ("up", "down"))
-        result[f"{experts}.gate_up_proj"] = np.concatenate([result.pop(name), up], axis=1)
-        result[f"{experts}.down_proj"] = down
-    return result
+    return joined(unpermute(tensors))
 
 
 def without_factors(tensors: Tensors) -> Tensors:
