@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from pyruntime import _core, arch
 from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, TemplateError
 from pyruntime.generate import Generation, Job, Request, Stream, run
+from pyruntime.memory import available_memory
 from pyruntime.overflow import Overflow, fit
 from pyruntime.reasoning import Splitter
 from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
-from pyruntime.system import MAX_THREADS, available_memory, default_threads
+from pyruntime.system import MAX_THREADS, default_threads
 
 if TYPE_CHECKING:
     from pyruntime.chat_template import ChatTemplate, ChatTemplates
