@@ -1,11 +1,27 @@
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as ListLike
 from os import PathLike
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+class BuildInfo(TypedDict):
+    version: str
+    compiler: str
+    build_type: str
+    sanitized: bool
+    processor: str
+    free_threaded: bool
+    pybind11: str
+    isas: list[IsaInfo]
+
+class IsaInfo(TypedDict):
+    name: str
+    needs: str
+    supported: bool
+
+def build_info() -> BuildInfo: ...
 def available_isas() -> list[str]: ...
 def isa() -> str: ...
 def supported_types() -> list[str]: ...

@@ -5,6 +5,7 @@
 namespace pyruntime::bindings {
 
 void register_errors(pybind11::module_& m);
+void register_build_info(pybind11::module_& m);
 void register_gguf(pybind11::module_& m);
 void register_kernels(pybind11::module_& m);
 void register_engine(pybind11::module_& m);
