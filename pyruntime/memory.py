@@ -1,0 +1,39 @@
+"""The memory that this process may use, container limits included."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pyruntime.system import cgroups, read
+
+
+def available_memory() -> int | None:
+    """Bytes that can be allocated without swapping: what is free, and what the cgroup's limit leaves. None if unknown."""
+    limits = [n for n in (_free_memory(), _cgroup_memory()) if n is not None]
+    return min(limits) if limits else None
+
+
+def _free_memory() -> int | None:
+    for line in (read(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    if sys.platform == "darwin":  # what is free there is not worth asking: the system compresses and caches
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _cgroup_memory() -> int | None:
+    left = []
+    for folder in cgroups():
+        limit, used = read(folder / "memory.max"), read(folder / "memory.current")
+        if limit and used and limit.isdigit() and used.isdigit():
+            left.append(max(0, int(limit) - int(used) + _file_cache(folder)))
+    return min(left, default=None)
+
+
+def _file_cache(cgroup: Path) -> int:
+    """Bytes of files that the kernel keeps and gives up when asked: reading a model leaves all of it there."""
+    fields = dict(line.split() for line in (read(cgroup / "memory.stat") or "").splitlines())
+    return int(fields.get("active_file", 0)) + int(fields.get("inactive_file", 0))
