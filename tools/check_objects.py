@@ -40,7 +40,9 @@ def main() -> int:
     parser.add_argument("build", type=Path, metavar="BUILD_FOLDER")
     parser.add_argument("--nm", default="nm", metavar="PROGRAM")
     args = parser.parse_args()
-    objects = {folder.stem.removeprefix("isa_"): sorted(folder.rglob("*.o")) for folder in args.build.rglob("isa_*.dir")}
+    objects = {
+        folder.stem.removeprefix("isa_"): sorted(folder.rglob("*.o")) for folder in args.build.rglob("isa_*.dir")
+    }
     if not objects:
         parser.error(f"{args.build} holds no isa_*.dir: is it a build folder of CMake?")
     failed = False

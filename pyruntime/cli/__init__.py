@@ -47,21 +47,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: list[str]) -> int:
     """Run the verb: the first word that is no flag, since no flag before it takes a value."""
     at = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
-    verbs = _verbs(argv[at] if at < len(argv) else "")
+    verbs = find_verbs(argv[at] if at < len(argv) else "")
     if list(verbs) != argv[at : at + 1]:
         return _refuse(argv, verbs)
     ((name, module),) = verbs.items()
-    parser = _Parser(prog=f"pyruntime {name}", description=_summary(module), allow_abbrev=False)
-    module.configure(parser)
-    _add_common(parser)
     # Intermixed: otherwise argparse takes `MODEL --raw PROMPT` for a MODEL and one word too many.
-    args = parser.parse_intermixed_args([*argv[:at], *argv[at + 1 :]])
+    args = verb_parser(name, module).parse_intermixed_args([*argv[:at], *argv[at + 1 :]])
     code: int = module.run(args)
     return code
 
 
 def _refuse(argv: list[str], verbs: dict[str, ModuleType]) -> NoReturn:
     """What `pyruntime` does without a verb: help, version, or a usage error."""
+    main_parser(verbs).parse_args(argv)
+    raise AssertionError("a verb that is none was accepted")
+
+
+def main_parser(verbs: dict[str, ModuleType]) -> argparse.ArgumentParser:
+    """The parser of what stands before a verb."""
     parser = _Parser(
         prog="pyruntime",
         description="A CPU-first runtime for GGUF language models.",
@@ -73,16 +76,23 @@ def _refuse(argv: list[str], verbs: dict[str, ModuleType]) -> NoReturn:
     for name, module in verbs.items():
         summary = _summary(module)
         choices.add_parser(name, help=summary[:1].lower() + summary[1:].removesuffix("."))
-    parser.parse_args(argv)
-    raise AssertionError("a verb that is none was accepted")
+    return parser
 
 
-def _verbs(wanted: str) -> dict[str, ModuleType]:
+def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of a verb's own arguments and of the common ones."""
+    parser = _Parser(prog=f"pyruntime {name}", description=_summary(module), allow_abbrev=False)
+    module.configure(parser)
+    _add_common(parser)
+    return parser
+
+
+def find_verbs(wanted: str = "") -> dict[str, ModuleType]:
     """The verb that is wanted, by its name; all of them if it is none."""
     names = sorted(file.name for file in pkgutil.iter_modules(__path__))
     modules = {name: import_module(f"{__name__}.{name}") for name in ([wanted] if wanted in names else names)}
     verbs = {name: module for name, module in modules.items() if hasattr(module, "run")}
-    return verbs or _verbs("")
+    return verbs or find_verbs()
 
 
 def _summary(verb: ModuleType) -> str:
