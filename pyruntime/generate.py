@@ -210,7 +210,8 @@ def run(engine: _core.Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, str]]:
 class Stream:
     """The answer as it comes: iterate for pieces of text, or over `parts()` for the reasoning too, then read `result`.
 
-    Ctrl-C raises KeyboardInterrupt out of the iteration; the session stays consistent, and `result` holds what there is.
+    Made by `Model.stream` and `Model.stream_chat`. Ctrl-C raises KeyboardInterrupt out of the iteration; the session stays
+    consistent, and `result` holds what there is.
     """
 
     def __init__(self, engine: _core.Engine, job: Job, owned: Session | None = None) -> None:
