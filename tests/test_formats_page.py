@@ -45,7 +45,7 @@ def section(match: re.Match[str]) -> Section:
 SECTIONS = {
     match.group(1): section(match)
     for match in re.finditer(
-        r"^### (\w+)\n(\d+) bytes for (\d+) elements: ([\d.]+) bits each.*?\n\n```\n(.*?)```\n\n```python\n(.*?)```\n",
+        r"^### (\w+)\n(\d+) bytes for (\d+) elements: ([\d.]+) bits each.*?\n\n```\n(.*?)```\n\n```text\n(.*?)```\n",
         PAGE,
         re.MULTILINE | re.DOTALL,
     )
