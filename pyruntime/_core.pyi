@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as ListLike
 from os import PathLike
 from typing import Any, TypedDict
@@ -121,6 +121,7 @@ class Sampler:
     @property
     def stream(self) -> int: ...
 
+def activation_bytes(plan: dict[str, Any], max_tokens: int, n_threads: int) -> int: ...
 def kv_page_bytes(caches: list[tuple[int, int, int, bool]], kv_type: str) -> int: ...
 def log_probabilities(
     logits: NDArray[np.float32], ids: NDArray[np.int32], n_top: int
@@ -153,6 +154,7 @@ class Engine:
         kv_type: str,
         kv_max_bytes: int,
         isa: str = "",
+        progress: Callable[[int, int], None] | None = None,
     ) -> None: ...
     def sequence(self) -> Sequence: ...
     def step(

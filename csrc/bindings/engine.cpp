@@ -141,13 +141,30 @@ PlanSpec read_plan(const py::dict& plan) {
 
 std::shared_ptr<Engine> load(const gguf::File& file, const std::vector<std::string>& weights, const py::dict& plan,
                              int64_t context, int64_t max_tokens, int n_threads, const std::string& kv_type,
-                             size_t kv_max_bytes, const std::string& isa) {
+                             size_t kv_max_bytes, const std::string& isa, const py::object& progress) {
     if (n_threads < 1 || n_threads > 1024) throw std::invalid_argument("threads must be between 1 and 1024");
     if (max_tokens < 1 || max_tokens > 65536) throw std::invalid_argument("max_tokens must be between 1 and 65536");
     PlanSpec spec = read_plan(plan);
     const EngineConfig config{context, max_tokens, n_threads, kv_type_of(kv_type), kv_max_bytes, isa};
-    const py::gil_scoped_release release;
-    return std::make_shared<Engine>(file, weights, std::move(spec), config, signals_pending);
+    bool failed = false;  // what progress raised stays set, and ends the loading at the next poll
+    const auto tell = [&](size_t done, size_t total) {
+        const py::gil_scoped_acquire gil;
+        try {
+            if (!failed) progress(done, total);
+        } catch (py::error_already_set& error) {
+            error.restore();
+            failed = true;
+        }
+    };
+    const auto poll = [&] { return failed || signals_pending(); };
+    std::shared_ptr<Engine> engine;
+    {
+        const py::gil_scoped_release release;
+        engine = std::make_shared<Engine>(file, weights, std::move(spec), config, poll,
+                                          progress.is_none() ? Progress() : Progress(tell));
+    }
+    if (failed) throw py::error_already_set();
+    return engine;
 }
 
 using Logits = py::array_t<float, py::array::c_style>;
@@ -222,6 +239,13 @@ class BoundCapture {
 
 void register_engine(py::module_& m) {
     m.def(
+        "activation_bytes",
+        [](const py::dict& plan, int64_t max_tokens, int n_threads) {
+            return activation_bytes(read_plan(plan), max_tokens, n_threads);
+        },
+        py::arg("plan"), py::arg("max_tokens"), py::arg("n_threads"),
+        "Bytes that a step's values and the threads' scratch will take.");
+    m.def(
         "loaded_bytes", &loaded_bytes, py::arg("file"), py::arg("weights"), py::arg("flat"),
         "Bytes that the weights of these names take once loaded, those of `flat` as vectors. Raises what loading them "
         "would for a type or a shape.");
@@ -251,7 +275,8 @@ void register_engine(py::module_& m) {
     py::class_<Engine, std::shared_ptr<Engine>>(m, "Engine", "A loaded model: weights, plan, KV pages, threads.")
         .def(py::init(&load), py::arg("file"), py::arg("weights"), py::arg("plan"), py::kw_only(), py::arg("context"),
              py::arg("max_tokens"), py::arg("n_threads"), py::arg("kv_type"), py::arg("kv_max_bytes"),
-             py::arg("isa") = "")
+             py::arg("isa") = "", py::arg("progress") = py::none(),
+             "progress(done, total) is told at most every 20 ms how many bytes of the file are read.")
         .def("sequence", [](std::shared_ptr<Engine> e) { return BoundSequence(e, e->new_sequence()); })
         .def("step", &step, py::arg("pieces"), py::arg("out").noconvert() = py::none(),
              "pieces: [(Sequence, int32 ids, want)], want 0 none, 1 last, 2 all. Returns float32 (outputs, n_vocab).")

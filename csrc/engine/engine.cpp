@@ -10,13 +10,13 @@
 namespace pyruntime {
 
 Engine::Engine(const gguf::File& file, const std::vector<std::string>& weights, PlanSpec plan,
-               const EngineConfig& config, const Poll& poll)
+               const EngineConfig& config, const Poll& poll, const Progress& progress)
     : config_(config), kernels_(choose_isa(config.isa)), threads_(config.n_threads) {
     const FpEnvironment environment;  // the plan's numbers, rope's frequencies among them, are part of the result
     // rope's argument reduction is exact below 2^20 quarter turns (docs/numerics.md)
     if (config.context < 1 || config.context > (1 << 20))
         throw std::invalid_argument("context must be between 1 and 1048576, not " + std::to_string(config.context));
-    weights_ = std::make_unique<Weights>(file, weights, plan.flat, threads_, poll);
+    weights_ = std::make_unique<Weights>(file, weights, plan.flat, threads_, poll, progress);
     caches_ = plan.caches;
     pages_ = std::make_shared<PagePool>(plan.caches, config.kv_type, config.kv_max_bytes);
     if (plan.logits < 0 || size_t(plan.logits) >= plan.values.size()) throw Error("plan: no result");

@@ -37,7 +37,7 @@ struct Piece {
 class Engine {
   public:
     Engine(const gguf::File& file, const std::vector<std::string>& weights, PlanSpec plan, const EngineConfig& config,
-           const Poll& poll);
+           const Poll& poll, const Progress& progress = nullptr);
 
     int64_t n_vocab() const { return n_vocab_; }
     const EngineConfig& config() const { return config_; }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/arena.h"
 #include "engine/plan.h"
 #include "engine/thread_pool.h"
 
@@ -39,7 +40,6 @@ class Executor {
     struct alignas(64) ThreadStats {
         int64_t items = 0;
     };
-    void lay_out(const std::vector<int>& phase_of_step, const std::vector<int>& kept);
     void run_thread(StepState& s, const Poll& poll, int thread);
 
     PlanSpec plan_;
@@ -51,7 +51,6 @@ class Executor {
     size_t scratch_bytes_ = 0;  // of a thread
     AlignedBytes scratch_;
     std::vector<Buffer> kept_;
-    std::vector<size_t> offsets_;  // of each value in the arena
     std::vector<Step> steps_;
     std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // of each step
     std::vector<ThreadStats> stats_;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <unordered_set>
 
 #include "errors.h"
 #include "formats/formats.h"
@@ -61,10 +62,7 @@ const gguf::TensorInfo& loadable(const gguf::File& file, const std::string& name
 }
 
 using Names = std::vector<std::string>;
-
-bool contains(const Names& names, const std::string& name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-}
+using NameSet = std::unordered_set<std::string>;
 
 int64_t n_elements(const gguf::TensorInfo& t) {
     int64_t n = 1;
@@ -84,8 +82,9 @@ size_t loaded_bytes(const gguf::TensorInfo& t, bool flat) {
 }  // namespace
 
 size_t loaded_bytes(const gguf::File& file, const Names& names, const Names& flat) {
+    const NameSet flat_names(flat.begin(), flat.end());
     size_t n = 0;
-    for (const std::string& name : names) n += loaded_bytes(loadable(file, name), contains(flat, name));
+    for (const std::string& name : names) n += loaded_bytes(loadable(file, name), flat_names.count(name) != 0);
     return n;
 }
 
@@ -139,8 +138,10 @@ void Weights::read_chunk(const gguf::File& file, const Place& place, int64_t fir
     }
 }
 
-Weights::Weights(const gguf::File& file, const Names& names, const Names& flat, ThreadPool& threads, const Poll& poll) {
-    for (const std::string& name : names) plan(file, name, contains(flat, name));
+Weights::Weights(const gguf::File& file, const Names& names, const Names& flat, ThreadPool& threads, const Poll& poll,
+                 const Progress& progress) {
+    const NameSet flat_names(flat.begin(), flat.end());
+    for (const std::string& name : names) plan(file, name, flat_names.count(name) != 0);
     storage_ = allocate(n_bytes_, "weights");
 
     struct Chunk {
@@ -148,15 +149,17 @@ Weights::Weights(const gguf::File& file, const Names& names, const Names& flat, 
         int64_t first, last;
     };
     std::vector<Chunk> chunks;
+    size_t file_bytes = 0;
     for (const std::string& name : names) {
         const Place& p = places_.at(name);
+        file_bytes += size_t(p.info->n_bytes);
         const int64_t groups = p.groups();
         const size_t group = p.is_vector() ? 1 : row_bytes(*p.info) * kLanes;
         const int64_t step = std::max<int64_t>(1, int64_t(kChunkBytes / std::max<size_t>(1, group)));
         for (int64_t g = 0; g < groups; g += step) chunks.push_back({&p, g, std::min(groups, g + step)});
     }
 
-    std::atomic<size_t> next{0};
+    std::atomic<size_t> next{0}, read{0};
     std::atomic<uint64_t> digest{0};
     std::atomic<bool> stop{false};
     std::mutex mutex;
@@ -171,10 +174,11 @@ Weights::Weights(const gguf::File& file, const Names& names, const Names& flat, 
                 const std::string& name = c.place->info->name;
                 const uint64_t seed = hash_bytes(reinterpret_cast<const uint8_t*>(name.data()), name.size(), c.first);
                 digest.fetch_xor(hash_bytes(buffer.data(), buffer.size(), seed));
-                if (const auto now = std::chrono::steady_clock::now();
-                    thread == 0 && poll && now - polled > kPollEvery) {
+                read += buffer.size();
+                if (const auto now = std::chrono::steady_clock::now(); thread == 0 && now - polled > kPollEvery) {
                     polled = now;
-                    if (poll()) throw Interrupted();
+                    if (poll && poll()) throw Interrupted();
+                    if (progress) progress(read, file_bytes);
                 }
             }
         } catch (...) {

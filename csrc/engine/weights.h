@@ -31,7 +31,7 @@ class Weights {
     // one that is missing or holds a value that is not finite; UnsupportedError for a type without kernels, or more
     // dimensions; Interrupted.
     Weights(const gguf::File& file, const std::vector<std::string>& names, const std::vector<std::string>& flat,
-            ThreadPool& threads, const Poll& poll);
+            ThreadPool& threads, const Poll& poll, const Progress& progress = nullptr);  // of bytes of the file
 
     size_t n_bytes() const { return n_bytes_; }
     // Of the loaded tensors' names and bytes in the file: two models that differ in a weight differ in it (but for one
