@@ -154,7 +154,7 @@ class Engine:
         kv_type: str,
         kv_max_bytes: int,
         isa: str = "",
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> None: ...
     def sequence(self) -> Sequence: ...
     def step(

@@ -15,6 +15,18 @@ def available_memory() -> int | None:
     return min(limits) if limits else None
 
 
+def resident_memory() -> int:
+    """Bytes of memory that this process has now; 0 if unknown."""
+    pages = (read(Path("/proc/self/statm")) or "").split()
+    if len(pages) > 1:
+        return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # its peak, in bytes: a little more than it has
+    return 0
+
+
 def _free_memory() -> int | None:
     for line in (read(Path("/proc/meminfo")) or "").splitlines():
         if line.startswith("MemAvailable:"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args, overload
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyruntime import _core, arch
-from pyruntime.errors import ContextError, GGUFError, MemoryLimitError, TemplateError
+from pyruntime.errors import ContextError, GGUFError, TemplateError
 from pyruntime.generate import Generation, Job, Request, Stream, run
-from pyruntime.memory import available_memory
+from pyruntime.memory_plan import MemoryPlan, plan_memory
 from pyruntime.overflow import Overflow, fit
 from pyruntime.reasoning import Splitter
 from pyruntime.sampling import Sampling, SamplingOptions, choose
@@ -32,7 +32,6 @@ Prompt = str | Sequence[int]
 Message = Mapping[str, Any]
 KVType = Literal["f16", "f32", "q8_0"]
 
-MAX_CONTEXT = 1 << 20  # rope's argument reduction is exact up to there (docs/numerics.md)
 _KV_VERSION = 1  # of how keys and values lie in a page, and of the numerics that make them: saved sessions depend on it
 MAX_TOKENS = 512  # of a step: enough to keep the multipliers busy, few enough to answer Ctrl-C
 
@@ -42,8 +41,10 @@ class Model:
 
     path: the file (the first one of a split model).
     threads: default is the physical cores that this process may use.
-    context: positions that a conversation may have; default the model's own, at most 8,192.
+    context: positions that a conversation may have; default the model's own, at most 8,192 and what fits comfortably.
     kv_type: how keys and values are kept. q8_0 takes about half the memory of f16 and is a little less exact (docs/numerics.md).
+    ram: bytes that the process may take in all; default is what the system and the cgroup have left.
+    progress: called while weights load, progress(done, total) in bytes, at most every 20 ms.
 
     Raises GGUFError (a bad file), UnsupportedError (an architecture, type or feature of another version) or MemoryLimitError
     (weights and context do not fit), before memory is taken. Safe to use from several threads: their steps queue.
@@ -55,6 +56,8 @@ class Model:
         threads: int | None = None,
         context: int | None = None,
         kv_type: KVType = "f16",
+        ram: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
     ) -> None:
         self.path = os.fspath(path)
         if threads is not None and not 1 <= operator.index(threads) <= MAX_THREADS:
@@ -63,10 +66,19 @@ class Model:
             raise ValueError(f"context must be at least 1, not {context}")
         if kv_type not in get_args(KVType):
             raise ValueError(f"kv_type must be one of {', '.join(get_args(KVType))}, not {kv_type!r}")
+        if ram is not None and operator.index(ram) < 1:
+            raise ValueError(f"ram must be at least 1 byte, not {ram}")
         self.kv_type = kv_type
+        n_threads = threads or default_threads()
         with _core.GGUF(self.path) as file:
             self.metadata: dict[str, Any] = file.metadata
             blueprint = arch.blueprint(file, context)
+            self.memory: MemoryPlan = plan_memory(
+                file, blueprint.plan, self.metadata, blueprint.context,
+                asked=context is not None, max_tokens=MAX_TOKENS, threads=n_threads, kv_type=kv_type, ram=ram,
+            )  # fmt: skip
+            if self.memory.context < blueprint.context:
+                blueprint = arch.blueprint(file, self.memory.context)
             self._blueprint = blueprint
             self.architecture = blueprint.architecture
             self.plan = blueprint.plan
@@ -78,9 +90,10 @@ class Model:
                 self.plan.for_core(),
                 context=self.context,
                 max_tokens=MAX_TOKENS,
-                n_threads=threads or default_threads(),
+                n_threads=n_threads,
                 kv_type=kv_type,
-                kv_max_bytes=self._kv_budget(file),
+                kv_max_bytes=self.memory.kv_limit,
+                progress=progress,
             )
 
     # What it is
@@ -338,24 +351,6 @@ class Model:
         self.close()
 
     # Inside
-
-    def _kv_budget(self, file: _core.GGUF) -> int:
-        """Bytes for KV pages: what weights leave of the memory. MemoryLimitError if one full context does not fit."""
-        page_bytes = _core.kv_page_bytes(list(self.plan.caches), self.kv_type)  # of 64 positions
-        context_bytes = -(-self.context // 64) * page_bytes
-        weight_bytes = _core.loaded_bytes(file, self.plan.weight_names, sorted(self.plan.flat))
-        available = available_memory()
-        left = available - weight_bytes if available is not None else context_bytes * 64
-        if available is not None and context_bytes > left:
-            fits = min(max(0, left // page_bytes) * 64, MAX_CONTEXT)
-            raise MemoryLimitError(
-                f"{self.path}: weights need {weight_bytes / 1e6:.0f} MB and a context of {self.context} "
-                f"{context_bytes / 1e6:.0f} MB, but {available / 1e6:.0f} MB are available; "
-                + (f"the largest context that fits is {fits}" if fits else "the model does not fit")
-            )
-        if self.context > MAX_CONTEXT:
-            raise ContextError(f"context must be at most {MAX_CONTEXT}, not {self.context}")
-        return left
 
     def _rendered(self, messages: Any, tools: Any, template: str | None, extra: Mapping[str, Any]) -> Rendered:
         try:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pyruntime import Model, Sampling, Session
 from pyruntime.errors import ContextError, MemoryLimitError, NumericsError
+from pyruntime.memory_plan import MemoryPlan
 from pyruntime.session import ALL, LAST, NONE
 
 N = tiny_gguf.N_VOCAB
@@ -177,7 +178,7 @@ def test_memory_that_ends_in_the_middle_of_a_step(path: Path, monkeypatch: pytes
     with Model(path, threads=1, context=600) as roomy:
         at_14, at_100 = expected(roomy, IDS[:14]), expected(roomy, IDS[:100])
         page = roomy.engine.counters()["page_bytes"]
-    monkeypatch.setattr(Model, "_kv_budget", lambda *_: 3 * page)
+    monkeypatch.setattr(MemoryPlan, "kv_limit", 3 * page)
     with Model(path, threads=2, context=128) as model, model.session() as a, model.session() as b:
         pages = model.engine.counters
         a.append(IDS[:10])

@@ -83,7 +83,7 @@ def test_bytes_of_a_page(name: str, kv_type: KVType, tmp_path: Path) -> None:
 
 
 def test_a_smaller_type_lets_more_context_fit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pyruntime.model, "available_memory", lambda: 100 << 20)
+    monkeypatch.setattr(pyruntime.memory_plan, "available_memory", lambda: 100 << 20)
     fits = {}
     for kv_type in TYPES:
         with pytest.raises(MemoryLimitError, match="the largest context that fits is") as error:

@@ -1,0 +1,134 @@
+"""What a model will take of memory, told before anything is allocated, and how much of it a context may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pyruntime import _core
+from pyruntime.errors import ContextError, MemoryLimitError
+from pyruntime.memory import available_memory, resident_memory
+
+if TYPE_CHECKING:
+    from pyruntime.plan import Plan
+
+MAX_CONTEXT = 1 << 20  # rope's argument reduction is exact up to there (docs/numerics.md)
+PAGE_TOKENS = 64  # the KV cache grows by pages
+_COMFORTABLE = 0.75  # of what weights leave: a default context takes no more
+_SHORTEST = 512  # positions of a default context, rather than a comfortable one that nothing fits into
+
+# Measured on SmolLM2, Qwen2.5 and Gemma 3 once they have encoded a text: a token's share of what the tokenizer holds, with
+# its merge where the kind has them.
+_TOKENIZER_BYTES = {"gpt2": 640, "gemma4": 640, "llama": 250}
+_SAMPLER_BYTES = 24  # of a token: its logit, id, weight and rank
+_FIRST_USE_BYTES = 9 << 20  # modules of tokenizers and templates, and what a first conversation allocates once
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Bytes. `predicted` is the peak of the whole process (its resident set) once it has filled `context` positions."""
+
+    context: int
+    weights: int  # packed for the kernels
+    page: int  # of the KV cache: 64 positions
+    activations: int  # the values of a step, and the threads' scratch
+    vocabulary: int  # tokenizer, sampler and templates
+    process: int  # what was resident before: Python, its modules, the file's metadata
+    limit: int | None  # of `predicted`: `ram`, or what the system and the cgroup have left; None if that is unknown
+    limited_by: str
+
+    @property
+    def kv(self) -> int:
+        """Bytes of the KV cache of one full context."""
+        return pages_of(self.context) * self.page
+
+    @property
+    def predicted(self) -> int:
+        return self.fixed + self.kv
+
+    @property
+    def fixed(self) -> int:
+        """What every context takes."""
+        return self.process + self.weights + self.activations + self.vocabulary
+
+    @property
+    def kv_limit(self) -> int:
+        """Bytes that the KV caches of all sessions may take together."""
+        return (1 << 62) if self.limit is None else max(0, self.limit - self.fixed)
+
+    @property
+    def largest_context(self) -> int:
+        """Positions, whole pages of them; 0 if the model does not fit."""
+        return min(self.kv_limit // self.page * PAGE_TOKENS, MAX_CONTEXT)
+
+
+def pages_of(context: int) -> int:
+    return -(-context // PAGE_TOKENS)
+
+
+def plan_memory(
+    file: _core.GGUF,
+    plan: Plan,
+    metadata: dict[str, Any],
+    context: int,
+    *,
+    asked: bool,
+    max_tokens: int,
+    threads: int,
+    kv_type: str,
+    ram: int | None = None,
+) -> MemoryPlan:
+    """The plan of a model with `context` positions; of fewer, where nobody asked for so many and memory is short of them.
+
+    ram: bytes that the process may take in all. Raises MemoryLimitError with the numbers, and the largest context that fits;
+    ContextError for more positions than there can be.
+    """
+    available, process = available_memory(), resident_memory()
+    limit = None if available is None else available + process
+    limited_by = "the system leaves"
+    if ram is not None and (limit is None or ram < limit):
+        limit, limited_by = ram, "ram allows"
+    needs = MemoryPlan(
+        context,
+        weights=_core.loaded_bytes(file, plan.weight_names, sorted(plan.flat)),
+        page=_core.kv_page_bytes(list(plan.caches), kv_type),
+        activations=_core.activation_bytes(plan.for_core(), max_tokens, threads),
+        vocabulary=_vocabulary_bytes(metadata),
+        process=process,
+        limit=limit,
+        limited_by=limited_by,
+    )
+    fitting = needs if asked else replace(needs, context=_default_context(needs))
+    if fitting.kv > fitting.kv_limit:
+        raise MemoryLimitError(f"{file.path}: {_refusal(fitting)}")
+    if context > MAX_CONTEXT:
+        raise ContextError(f"context must be at most {MAX_CONTEXT}, not {context}")
+    return fitting
+
+
+def _default_context(needs: MemoryPlan) -> int:
+    """The wanted context, or what fits comfortably, or at least what fits at all."""
+    comfortable = int(needs.kv_limit * _COMFORTABLE) // needs.page * PAGE_TOKENS
+    return min(needs.context, max(comfortable, min(_SHORTEST, needs.largest_context or _SHORTEST)))
+
+
+def _vocabulary_bytes(metadata: dict[str, Any]) -> int:
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    n_vocab = len(tokens) if isinstance(tokens, list) else 0
+    a_token = _TOKENIZER_BYTES.get(str(metadata.get("tokenizer.ggml.model")), max(_TOKENIZER_BYTES.values()))
+    return n_vocab * (a_token + _SAMPLER_BYTES) + _FIRST_USE_BYTES
+
+
+def _refusal(needs: MemoryPlan) -> str:
+    assert needs.limit is not None
+    fits = needs.largest_context
+    return (
+        f"weights need {_mb(needs.weights)}, a context of {needs.context} {_mb(needs.kv)}, activations {_mb(needs.activations)}, "
+        f"the tokenizer {_mb(needs.vocabulary)}, and the process has {_mb(needs.process)}: {_mb(needs.predicted)} in all, "
+        f"and {needs.limited_by} {_mb(needs.limit)}; "
+        + (f"the largest context that fits is {fits}" if fits else "the model does not fit")
+    )
+
+
+def _mb(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.0f} MB"
