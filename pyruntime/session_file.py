@@ -38,7 +38,7 @@ def save(path: str | os.PathLike[str], fingerprint: bytes, sequence: _core.Seque
     snapshot = sequence.fork()  # another thread may go on with it
     try:
         ids = np.array(snapshot.ids, "<i4")
-        with _replacing(Path(path)) as file:
+        with replacing(Path(path)) as file:
             check = hashlib.sha256()
 
             def write(part: bytes | memoryview) -> None:
@@ -115,7 +115,7 @@ def _read_ids(
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` once it is complete, and on the disk."""
     handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

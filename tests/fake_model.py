@@ -24,6 +24,13 @@ from pyruntime.sampling import Sampling
 
 CONTROLS = "a\x1b[31mb\x07\x9bc\x85\x7f\r\td\n"
 UNICODE = "é🙂\u0085"
+TIMINGS = {
+    "cached_tokens": 1,
+    "prefill_tokens": 2,
+    "prefill_seconds": 0.25,
+    "generate_tokens": 2,
+    "generate_seconds": 0.5,
+}
 
 
 @dataclass
@@ -33,7 +40,7 @@ class Generation:
     finish_reason: str = "stop"
     prompt_tokens: int = 3
     seed: int = 7
-    timings: dict[str, float] = field(default_factory=lambda: {"prefill_seconds": 0.25, "generate_tokens": 2})
+    timings: dict[str, float] = field(default_factory=lambda: dict(TIMINGS))
     reasoning: str = ""
     logprobs: list[TokenLogprob] | None = None
     dropped_messages: int = 0
@@ -63,6 +70,9 @@ class Stream:
 
 
 class Session:
+    def __len__(self) -> int:
+        return 44
+
     def __enter__(self) -> "Session":
         return self
 
@@ -78,6 +88,7 @@ class Model:
     def __init__(
         self, path: Path, threads: int | None = None, context: int | None = None, kv_type: str = "f16"
     ) -> None:
+        self.path = str(path)
         self.threads = threads or 2
         self.context = context or Model.context
         self.kv_type = kv_type

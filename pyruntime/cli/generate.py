@@ -1,34 +1,39 @@
-"""Answer one prompt, or with --raw continue it, on stdout."""
+"""Answer one prompt, or with --raw continue it, on stdout.
+
+Documents to read stand before the prompt: the files of --file or, where there are none, what is piped in beside a PROMPT.
+Models follow what is asked at the end best, and a document that comes first is the same beginning for every question.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from contextlib import closing
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pyruntime.cli.options import (
     UsageError,
     add_model_options,
     add_sampling_options,
-    decoded,
     open_model,
     sampling,
     say_if_full,
     utf8,
 )
+from pyruntime.cli.report import report
+from pyruntime.cli.sources import whole_prompt
 from pyruntime.cli.terminal import Answer, say, show
 from pyruntime.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from pyruntime import Generation, Model, Sampling, Stream
+    from pyruntime import Model, Sampling, Stream
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a GGUF file, or a name of the catalogue")
     parser.add_argument("prompt", metavar="PROMPT", type=utf8, nargs="?", help="the prompt; '-' or none reads stdin")
+    help = "a text file to read before the prompt, '-' for stdin; may be given again"
+    parser.add_argument("--file", dest="files", metavar="PATH", action="append", default=[], help=help)
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it is, without the chat template")
     parser.add_argument("--json", action="store_true", help="print text, token ids, finish reason and timings as JSON")
     help = "with --json: the log probability of each token, and the K likeliest in its place; 0: without those"
@@ -44,7 +49,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--logprobs are shown with --json")
     if args.logprobs is not None and not 0 <= args.logprobs <= 1024:
         raise UsageError(f"--logprobs must be between 0 and 1024, not {args.logprobs}")
-    prompt, chosen = _prompt(args.prompt), sampling(args)  # before the model is loaded: mistakes are told at once
+    prompt, chosen = (
+        whole_prompt(args.prompt, args.files),
+        sampling(args),
+    )  # before the model is loaded: mistakes are told at once
     with open_model(args) as model:
         answer = Answer()
         with closing(_start(model, prompt, chosen, args)) as stream:
@@ -60,19 +68,9 @@ def run(args: argparse.Namespace) -> int:
                     answer.end()
         result = stream.result
         if args.json:
-            print(json.dumps(_report(args.model, result)))
+            print(json.dumps(report(args.model, result)))
         say_if_full(model, result, args.max_tokens)
         return 130 if result.finish_reason == "interrupted" else 0
-
-
-def _prompt(given: str | None) -> str:
-    """The prompt as given or, for '-' and in a pipe, stdin without its last newline: that is echo's, not the text's."""
-    if given is None and sys.stdin.isatty():
-        raise UsageError("no PROMPT: give one, or pipe a text in")
-    prompt = decoded(sys.stdin.buffer.read(), "stdin").removesuffix("\n") if given in (None, "-") else given
-    if not prompt:
-        raise UsageError("the prompt is empty")
-    return prompt
 
 
 def _start(model: Model, prompt: str, chosen: Sampling, args: argparse.Namespace) -> Stream:
@@ -90,17 +88,3 @@ def _start(model: Model, prompt: str, chosen: Sampling, args: argparse.Namespace
     if args.show_prompt:
         show(model.render(messages))
     return model.stream_chat(messages, sampling=chosen, **limits)
-
-
-def _report(model: str, result: Generation) -> dict[str, object]:
-    return {
-        "model": model,
-        "text": result.text,
-        **({"reasoning": result.reasoning} if result.reasoning else {}),
-        "ids": result.ids,
-        **({} if result.logprobs is None else {"logprobs": [asdict(token) for token in result.logprobs]}),
-        "finish_reason": result.finish_reason,
-        "prompt_tokens": result.prompt_tokens,
-        "seed": result.seed,
-        "timings": result.timings,
-    }
