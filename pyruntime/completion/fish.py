@@ -66,7 +66,8 @@ def script(verbs: tuple[Verb, ...], common: tuple[Option, ...], models: tuple[st
 
 def _option(condition: str, option: Option, models: tuple[str, ...]) -> str:
     names = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names)
-    value = "" if option.value is None else f" -x {_arguments(option.value, models)}".rstrip()
+    takes = "-r" if option.value and option.value.kind == "file" else "-x"
+    value = "" if option.value is None else f" {takes} {_arguments(option.value, models)}".rstrip()
     return f"complete -c pyruntime -n {_quoted(condition)} {names}{value} -d {_quoted(option.help)}"
 
 
