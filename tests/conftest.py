@@ -2,10 +2,13 @@
 
 import ctypes
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fake_hub
 import fake_model
 import pytest
 from cli_tools import Cli
@@ -48,10 +51,39 @@ def model_path(real_model: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(autouse=True)
 def pyruntime_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty PYRUNTIME_HOME for every test."""
+    """An empty PYRUNTIME_HOME for every test, and an empty cache of the Hugging Face hub."""
     home = tmp_path / "pyruntime-home"
     monkeypatch.setenv("PYRUNTIME_HOME", str(home))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf-home"))
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
     return home
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_hub.Hub]:
+    """A stand-in for the Hugging Face hub, with one repository of two models, and a huggingface_hub that asks it."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    from pyruntime import hub_download
+
+    with fake_hub.serving() as hub:
+        files = {"m-Q4_K_M.gguf": fake_hub.DATA, "m-Q8_0.gguf": fake_hub.OTHER, "mmproj-F16.gguf": fake_hub.OTHER}
+        hub.repos["owner/repo"] = fake_hub.Repo(files)
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)  # for another process; this one has read it already
+        monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr(hub_download, "_WAIT_SECONDS", 0)
+        yield hub
+        huggingface_hub.close_session()
 
 
 @pytest.fixture
@@ -71,6 +103,22 @@ def unprivileged() -> Iterator[None]:
         yield
     finally:
         assert libc.capset(header, held) == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A disk of 2 MB that says it has more room than it has, as one does that others write to as well."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if not mount or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this process may not mount a small disk")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 0, 10**9))
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.fixture

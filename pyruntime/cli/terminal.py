@@ -110,6 +110,9 @@ class FetchReport:
             say("")
 
     def note(self, text: str) -> None:
+        if self._open:
+            self._open = False
+            say("")
         say(text)
 
     def progress(self, done: int, total: int) -> None:

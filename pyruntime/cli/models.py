@@ -1,0 +1,94 @@
+"""List the models in the cache, and those that can be fetched by name.
+
+With `--json` an object with `cache`: a list of `name`, `path` (of the first part), `files`, `bytes`, `architecture`
+(null if unknown) and `last_used` (ISO 8601, UTC; as exactly as the disk keeps it); `available`: what the catalogue has
+besides, each with `name`, `aliases`, `description`, `licence`, `architecture`, `parameters`, `bytes`, `download_bytes`;
+`leftovers` of interrupted downloads: `path`, `bytes`; and the cache's `folders`. The network is not used.
+"""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pyruntime.cli.terminal import say
+
+if TYPE_CHECKING:
+    from pyruntime.cache import Cached
+    from pyruntime.catalogue import Entry
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from pyruntime import cache, catalogue, hub
+
+    models, leftovers = cache.models(), cache.leftovers()
+    names = {model.name for model in models}
+    available = [entry for entry in catalogue.entries() if entry.name not in names]
+    if args.json:
+        result = {
+            "cache": [_as_json(model) for model in models],
+            "available": [_entry_as_json(entry) for entry in available],
+            "leftovers": [{"path": str(leftover.path), "bytes": leftover.bytes} for leftover in leftovers],
+            "folders": [str(catalogue.models_folder()), str(hub.cache_folder())],
+        }
+        print(json.dumps(result))
+        return 0
+    _print_table("In the cache", [_row(model) for model in models] or [("nothing",)])
+    if available:
+        _print_table("To be had with `pyruntime pull NAME`", [_entry_row(entry) for entry in available])
+    if leftovers:
+        total = size(sum(leftover.bytes for leftover in leftovers))
+        say(f"Interrupted downloads left {total}: `pyruntime rm --leftovers` removes them, `pyruntime pull` goes on.")
+    return 0
+
+
+def size(n_bytes: int) -> str:
+    """As disks and downloads are measured: 1 MB is 10**6 bytes."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
+def visible(text: str) -> str:
+    """Text out of a file's name or of a file, on one line and without what a terminal obeys."""
+    return text if text.isprintable() else repr(text)
+
+
+def _print_table(title: str, rows: list[tuple[str, ...]]) -> None:
+    """Columns as wide as they need to be; the last one ends where it ends."""
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    print(f"{title}:")
+    for row in shown:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(model: "Cached") -> tuple[str, ...]:
+    used = f"used {datetime.fromtimestamp(model.last_used).date()}"
+    return model.name, size(model.bytes), model.architecture or "?", used, str(model.path)
+
+
+def _entry_row(entry: "Entry") -> tuple[str, ...]:
+    return entry.name, size(_download_bytes(entry)), entry.architecture, entry.licence, entry.description
+
+
+def _download_bytes(entry: "Entry") -> int:
+    return sum(part.wheel_bytes for part in entry.parts)
+
+
+def _as_json(model: "Cached") -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "path": str(model.path),
+        "files": [str(file) for file in model.files],
+        "bytes": model.bytes,
+        "architecture": model.architecture,
+        "last_used": datetime.fromtimestamp(model.last_used, UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _entry_as_json(entry: "Entry") -> dict[str, Any]:
+    kept = ("name", "aliases", "description", "licence", "architecture", "parameters", "bytes")
+    return {key: getattr(entry, key) for key in kept} | {"download_bytes": _download_bytes(entry)}

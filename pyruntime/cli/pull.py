@@ -1,0 +1,34 @@
+"""Fetch a model by name into the cache, or check the one that is there.
+
+The path goes to stdout; with `--json` an object with `model`, `path` (of the first part), `bytes`, and `files`: each
+with `path`, `bytes` and `sha256`.
+"""
+
+import argparse
+import json
+
+from pyruntime.cli.terminal import FetchReport
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    from pyruntime.hub import FORM
+
+    parser.add_argument("model", metavar="NAME", help=f"a model of the catalogue, or {FORM} of the Hugging Face hub")
+    parser.add_argument("--json", action="store_true", help="print where it is, its size and its sha256 as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from pyruntime.catalogue import pull_files
+
+    with FetchReport() as report:
+        paths = pull_files(args.model, check=True, report=report)
+    if not args.json:
+        print(paths[0])
+        return 0
+
+    from pyruntime.fetch import hash_file
+
+    files = [{"path": str(path), "bytes": path.stat().st_size, "sha256": hash_file(path)} for path in paths]
+    total = sum(path.stat().st_size for path in paths)
+    print(json.dumps({"model": args.model, "path": str(paths[0]), "bytes": total, "files": files}))
+    return 0
