@@ -74,14 +74,14 @@ def main_parser(verbs: dict[str, ModuleType]) -> argparse.ArgumentParser:
     _add_common(parser)
     choices = parser.add_subparsers(metavar="VERB", required=True, title="verbs")
     for name, module in verbs.items():
-        summary = _summary(module)
-        choices.add_parser(name, help=summary[:1].lower() + summary[1:].removesuffix("."))
+        text = summary(module)
+        choices.add_parser(name, help=text[:1].lower() + text[1:].removesuffix("."))
     return parser
 
 
 def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     """The parser of a verb's own arguments and of the common ones."""
-    parser = _Parser(prog=f"pyruntime {name}", description=_summary(module), allow_abbrev=False)
+    parser = _Parser(prog=f"pyruntime {name}", description=summary(module), allow_abbrev=False)
     module.configure(parser)
     _add_common(parser)
     return parser
@@ -95,7 +95,7 @@ def find_verbs(wanted: str = "") -> dict[str, ModuleType]:
     return verbs or find_verbs()
 
 
-def _summary(verb: ModuleType) -> str:
+def summary(verb: ModuleType) -> str:
     return (verb.__doc__ or "").partition("\n")[0]
 
 
