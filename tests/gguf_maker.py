@@ -119,7 +119,10 @@ def bad_metadata() -> Iterator[Case]:
         return gguf((entry,)), field, problem
 
     yield "key-empty", *one(HERE + kv("", UINT8, u8(1)) + u8(0), "the key is empty", "key 0 of 1")
-    yield "key-long", *one(HERE + kv("k" * 65536, UINT8, u8(1)), "a string of 65536 bytes, where", "key 0 of 1")
+    yield (
+        "key-long",
+        *one(HERE + kv("k" * 65536, UINT8, u8(1)), "65536 bytes of a string, where at most 65535", "key 0 of 1"),
+    )
     yield "key-utf8", *one(HERE + kv(b"a\xff", UINT8, u8(1)), "the string is not valid UTF-8", "key 0 of 1")
     yield "key-twice", gguf((kv("a", BOOL, u8(1)), HERE + kv("a", BOOL, u8(1)))), 'key "a"', "the key occurs twice"
     yield "type", *one(kv("a", 13, u8(1), HERE), "GGUF has no value type 13")
@@ -160,7 +163,10 @@ def bad_tensors() -> Iterator[Case]:
         return gguf((), (row,), bytes(n_bytes)), field, problem
 
     yield "name-empty", *one(HERE + tensor("", [8]), "the tensor name is empty", "tensor 0 of 1")
-    yield "name-long", *one(HERE + tensor("n" * 65536, [8]), "a string of 65536 bytes, where", "tensor 0 of 1")
+    yield (
+        "name-long",
+        *one(HERE + tensor("n" * 65536, [8]), "65536 bytes of a string, where at most 65535", "tensor 0 of 1"),
+    )
     yield "name-utf8", *one(HERE + tensor(b"\xff", [8]), "the string is not valid UTF-8", "tensor 0 of 1")
     twice = (tensor("t", [8]), HERE + tensor("t", [8], offset=32))
     yield "name-twice", gguf((), twice, bytes(64)), 'tensor "t"', "the name occurs twice"
@@ -214,4 +220,21 @@ def huge_numbers() -> Iterator[Case]:
     yield "dims-elements", made, 'tensor "t"', "the product of the dimensions overflows 64 bits"
 
 
-MALFORMED = [*bad_header(), *bad_metadata(), *bad_tensors(), *huge_numbers()]
+def too_many() -> Iterator[Case]:
+    """More than a header may have, though the file has room for them: a quick refusal instead of a GB."""
+    n, room = 2**16 + 1, bytes(14 * (2**16 + 1))
+    made = gguf((room,), n_entries=HERE + u64(n))
+    yield "many-entries", made, "metadata_kv_count", f"{n} metadata entries, where at most {2**16} may be"
+    n, room = 2**18 + 1, bytes(33 * (2**18 + 1))
+    yield (
+        "many-tensors",
+        gguf((), (room,), n_tensors=HERE + u64(n)),
+        "tensor_count",
+        f"{n} tensors, where at most {2**18}",
+    )
+    half = kv("half", ARRAY, array(STRING, bytes(8 * 2**21), n=2**21))
+    rest = kv("rest", ARRAY, array(STRING, bytes(8 * (2**21 + 1)), n=2**21 + 1, mark=HERE))
+    yield "many-strings", gguf((half, rest)), 'key "rest"', f"{2**21 + 1} array elements, where at most {2**21} may be"
+
+
+MALFORMED = [*bad_header(), *bad_metadata(), *bad_tensors(), *huge_numbers()]  # too_many() apart: they are large

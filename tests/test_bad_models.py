@@ -72,6 +72,17 @@ def test_arguments_out_of_range(path: Path, options: dict[str, Any], error: type
 # The file
 
 
+def test_a_name_that_a_terminal_would_obey(tmp_path: Path) -> None:
+    """The engine's own message about a tensor, and a path."""
+    path = tmp_path / "a\nb.gguf"
+    name = "x\x1b[31m\u202e.weight"
+    tiny_gguf.write(path, tensors={name: np.zeros((D, D), np.float32), "iq\t": ("IQ1_S", np.zeros((1, 50), np.uint8))})
+    with _core.GGUF(os.fspath(path)) as file, pytest.raises(UnsupportedError) as caught:
+        _core.loaded_bytes(file, [name, "iq\t"], [])
+    assert str(caught.value).isprintable()
+    assert "a\\x0ab.gguf: tensor iq\\x09 at offset" in str(caught.value)
+
+
 def test_a_file_that_is_not_there(path: Path) -> None:
     assert "No such file" in refusal(path, GGUFError)
 

@@ -12,15 +12,18 @@
 #include "errors.h"
 #include "formats/formats.h"
 #include "formats/pack.h"
+#include "gguf/text.h"
 
 namespace pyruntime {
 
 namespace {
 
+constexpr size_t kShownChars = 100;              // of a tensor's name
 constexpr size_t kChunkBytes = size_t(1) << 20;  // of the file, a read; large enough for the disk, small enough for L2
 
 std::string describe(const gguf::File& file, const gguf::TensorInfo& t) {
-    return file.paths()[t.part] + ": tensor " + t.name + " at offset " + std::to_string(t.offset);
+    return gguf::printable(file.paths()[t.part]) + ": tensor " + gguf::printable(t.name, kShownChars) + " at offset " +
+           std::to_string(t.offset);
 }
 
 size_t row_bytes(const gguf::TensorInfo& t) {

@@ -31,21 +31,26 @@ void Cursor::take_slowly(void* dst, uint64_t n) {
 
 std::string Cursor::take_string(uint64_t max_bytes) {
     const uint64_t at = at_;
-    const uint64_t n = take_count(1, "bytes of a string");
-    if (n > max_bytes) {
-        fail(at, "a string of " + std::to_string(n) + " bytes, where at most " + std::to_string(max_bytes) + " may be");
-    }
+    const uint64_t n = take_count(1, "bytes of a string", max_bytes);
     std::string s(static_cast<size_t>(n), '\0');
     take_bytes(s.data(), n);
     if (!is_utf8(s)) fail(at, "the string is not valid UTF-8");
     return s;
 }
 
-uint64_t Cursor::take_count(uint64_t min_bytes, const char* items) {
+uint64_t Cursor::take_count(uint64_t min_bytes, const char* items, uint64_t max) {
     const uint64_t at = at_;
     const uint64_t count = take<uint64_t>();
     check_fits(count, min_bytes, items, at);
+    if (count > max)
+        fail(at, std::to_string(count) + " " + items + ", where at most " + std::to_string(max) + " may be");
     return count;
+}
+
+uint64_t Cursor::take_string_count() {
+    const uint64_t n = take_count(sizeof(uint64_t), "array elements", strings_left_);
+    strings_left_ -= n;
+    return n;
 }
 
 void Cursor::check_fits(uint64_t count, uint64_t min_bytes, const char* items, uint64_t at) const {

@@ -17,9 +17,10 @@
 
 namespace pyruntime::gguf {
 
-// Nine times the header of a 260k vocabulary with 400k merges. It bounds what a hostile file can make us allocate to
-// about 1 GB: an entry takes 80 bytes here and at least 14 in the file.
-constexpr uint64_t kMaxHeaderBytes = uint64_t{128} << 20;
+// Four times the header of a 260k vocabulary with 500k merges. With the limits of header.cpp on what takes more memory
+// than bytes of the file, it bounds what a hostile one can make us allocate to some 300 MB.
+constexpr uint64_t kMaxHeaderBytes = uint64_t{64} << 20;
+constexpr uint64_t kMaxStrings = uint64_t{1} << 22;  // in all arrays together
 
 class Cursor {
   public:
@@ -46,8 +47,9 @@ class Cursor {
     }
     std::string take_string(uint64_t max_bytes = kMaxHeaderBytes);  // length and bytes, valid UTF-8
 
-    // A count, refused if that many items of at least `min_bytes` each cannot follow.
-    uint64_t take_count(uint64_t min_bytes, const char* items);
+    // A count, refused if that many items of at least `min_bytes` each cannot follow, or if it is above `max`.
+    uint64_t take_count(uint64_t min_bytes, const char* items, uint64_t max = UINT64_MAX);
+    uint64_t take_string_count();  // of an array of strings, of which there are at most kMaxStrings in a header
     void check_fits(uint64_t count, uint64_t min_bytes, const char* items, uint64_t at) const;
 
     [[noreturn]] void fail(uint64_t at, const std::string& problem) const;
@@ -65,6 +67,7 @@ class Cursor {
     const OsFile& file_;
     std::string field_;
     uint64_t at_ = 0;
+    uint64_t strings_left_ = kMaxStrings;
     uint64_t end_;                    // of the file, or of what a header may take
     std::unique_ptr<char[]> buffer_;  // bytes [at_, at_ + n_ready_) of the file, from buffer_ + next_
     size_t capacity_;

@@ -18,6 +18,8 @@ namespace {
 constexpr uint64_t kMaxNameBytes = 65535;                    // of a key, by the format; of a tensor name, by us
 constexpr uint64_t kMinEntryBytes = 8 + 1 + 4 + 1;           // key of one byte, type, value of one byte
 constexpr uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;  // name of one byte, one dimension, type, offset
+constexpr uint64_t kMaxEntries = uint64_t{1} << 16;          // the most seen are below 100
+constexpr uint64_t kMaxTensors = uint64_t{1} << 18;          // of a part; the most seen are below 10,000
 constexpr uint32_t kMaxDims = 4;
 constexpr uint32_t kMinAlignment = 8;
 constexpr uint32_t kArray = 9;
@@ -71,7 +73,7 @@ T take_scalar(Cursor& cursor) {
 template <typename T>
 std::vector<T> take_array(Cursor& cursor) {
     constexpr bool is_string = std::is_same_v<T, std::string>;
-    const uint64_t n = cursor.take_count(is_string ? sizeof(uint64_t) : sizeof(T), "array elements");
+    const uint64_t n = is_string ? cursor.take_string_count() : cursor.take_count(sizeof(T), "array elements");
     std::vector<T> values;
     if constexpr (is_string || std::is_same_v<T, bool>) {
         values.reserve(static_cast<size_t>(n));
@@ -253,9 +255,9 @@ Header read_header(const OsFile& file, uint32_t part) {
     Header header;
     header.version = take_version(cursor);
     cursor.enter("tensor_count");
-    const uint64_t n_tensors = cursor.take_count(kMinTensorBytes, "tensors");
+    const uint64_t n_tensors = cursor.take_count(kMinTensorBytes, "tensors", kMaxTensors);
     cursor.enter("metadata_kv_count");
-    const uint64_t n_entries = cursor.take_count(kMinEntryBytes, "metadata entries");
+    const uint64_t n_entries = cursor.take_count(kMinEntryBytes, "metadata entries", kMaxEntries);
 
     for (uint64_t i = 0; i < n_entries; ++i) {
         cursor.enter("key " + std::to_string(i) + " of " + std::to_string(n_entries));

@@ -27,18 +27,17 @@ OsFile::OsFile(const std::string& path) : path_(path) {
     if (path.find('\0') != std::string::npos) throw refuse("the path holds a NUL character");
     // O_NONBLOCK: opening a pipe would otherwise wait for its writer.
     fd_ = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd_ < 0) throw refuse("cannot open: " + reason(errno));
     struct stat status;
     std::string problem;
-    if (::fstat(fd_, &status) != 0) {
-        problem = "cannot stat: " + reason(errno);
+    if (fd_ < 0 || ::fstat(fd_, &status) != 0) {
+        problem = "cannot open: " + reason(errno);
     } else if (S_ISDIR(status.st_mode)) {
         problem = "is a folder; give the path of a GGUF file";
     } else if (!S_ISREG(status.st_mode)) {
         problem = "is not a regular file (a pipe, a socket or a device)";
     }
     if (!problem.empty()) {
-        ::close(fd_);  // the destructor does not run for an object whose constructor throws
+        if (fd_ >= 0) ::close(fd_);  // the destructor does not run for an object whose constructor throws
         throw refuse(problem);
     }
     size_ = static_cast<uint64_t>(status.st_size);
