@@ -30,7 +30,7 @@ class MemoryPlan:
 
     context: int
     weights: int  # packed for the kernels
-    page: int  # of the KV cache: 64 positions
+    page: int  # of the KV cache: 64 positions; 0 in a model without attention
     activations: int  # the values of a step, and the threads' scratch
     vocabulary: int  # tokenizer, sampler and templates
     process: int  # what was resident before: Python, its modules, the file's metadata
@@ -59,7 +59,7 @@ class MemoryPlan:
     @property
     def largest_context(self) -> int:
         """Positions, whole pages of them; 0 if the model does not fit."""
-        return min(self.kv_limit // self.page * PAGE_TOKENS, MAX_CONTEXT)
+        return min(self.kv_limit // max(1, self.page) * PAGE_TOKENS, MAX_CONTEXT)
 
 
 def pages_of(context: int) -> int:
@@ -108,7 +108,7 @@ def plan_memory(
 
 def _default_context(needs: MemoryPlan) -> int:
     """The wanted context, or what fits comfortably, or at least what fits at all."""
-    comfortable = int(needs.kv_limit * _COMFORTABLE) // needs.page * PAGE_TOKENS
+    comfortable = int(needs.kv_limit * _COMFORTABLE) // max(1, needs.page) * PAGE_TOKENS
     return min(needs.context, max(comfortable, min(_SHORTEST, needs.largest_context or _SHORTEST)))
 
 
