@@ -51,22 +51,22 @@ class Stream:
         self.result = Generation(finish_reason=finish_reason)
         self._pieces = pieces
         self._thought = thought
+        self._ended = False
 
     def parts(self) -> Iterator[tuple[str, str]]:
         for char in self._thought:
             self.result.reasoning += char
             yield char, ""
-        try:
-            for piece in self._pieces:
-                self.result.text += piece
-                self.result.ids.append(len(self.result.ids))
-                yield "", piece
-        except KeyboardInterrupt:
-            self.result.finish_reason = "interrupted"
-            raise
+        for piece in self._pieces:
+            self.result.text += piece
+            self.result.ids.append(len(self.result.ids))
+            yield "", piece
+        self._ended = True
 
     def close(self) -> None:
-        pass
+        """Wherever Ctrl-C came, in the model or while its words were written, the answer has not ended by itself."""
+        if not self._ended:
+            self.result.finish_reason = "interrupted"
 
 
 class Session:
