@@ -1,4 +1,4 @@
-"""What the core says of its build and measures of the machine."""
+"""What the core says of its build."""
 
 from __future__ import annotations
 
