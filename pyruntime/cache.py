@@ -241,4 +241,6 @@ def _tree_size(path: Path) -> int:
     """Bytes of a file, or of the files below a folder; no link is followed."""
     if not path.is_dir() or path.is_symlink():
         return path.lstat().st_size
-    return sum(entry.lstat().st_size for entry in path.rglob("*") if not entry.is_dir() or entry.is_symlink())
+    from pyruntime.fetch import folder_size
+
+    return folder_size(path)

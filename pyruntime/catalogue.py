@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyruntime import hub
 from pyruntime.errors import FetchError, GGUFError, shown_name
+from pyruntime.files import home_folder
 
 if TYPE_CHECKING:
     from pyruntime.fetch import Report
@@ -67,14 +68,9 @@ def find(name: str) -> Entry | None:
 
 def models_folder() -> Path:
     """`$PYRUNTIME_HOME/models`; else `pyruntime/models` in `$XDG_CACHE_HOME` or `~/.cache`. It need not exist."""
-    if home := os.environ.get("PYRUNTIME_HOME"):
-        return Path(home).absolute() / "models"
-    cache_home = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(cache_home):  # the XDG specification says to ignore a relative one
-        return Path(cache_home) / "pyruntime" / "models"
     try:
-        return Path.home() / ".cache" / "pyruntime" / "models"
-    except RuntimeError:
+        return home_folder("XDG_CACHE_HOME", ".cache") / "models"
+    except OSError:
         raise FetchError("there is no home folder to keep models in: set PYRUNTIME_HOME to a folder") from None
 
 

@@ -168,7 +168,7 @@ def _pip_download(part: Part, into: Path, watch: Callable[[int], None]) -> Path:
     except OSError:  # an embedded Python has no executable of its own
         raise Failed(_NO_PIP) from None
     try:
-        said = _output(process, lambda: watch(_size(into)))
+        said = _output(process, lambda: watch(folder_size(into)))
         process.wait()
     finally:
         process.kill()
@@ -210,8 +210,8 @@ def _pip_reason(said: str, code: int) -> str:
     return f"pip says: {last}: check the network and pip's configuration"
 
 
-def _size(folder: Path) -> int:
-    """Bytes below `folder`, while pip moves files about in it."""
+def folder_size(folder: Path) -> int:
+    """Bytes of the files below `folder`, which may come and go meanwhile; no link is followed."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from pyruntime.session_file import replacing
+from pyruntime.files import home_folder, replacing
 
 MAX_ENTRIES = 1000
 MAX_ENTRY_BYTES = 16 << 10  # a pasted document is no line to come back to
@@ -15,15 +15,7 @@ MAX_BYTES = 1 << 20  # of the file; a longer one is cut to its end
 
 def history_file() -> Path:
     """`history` in `$PYRUNTIME_HOME`; else in `pyruntime` in `$XDG_STATE_HOME` or `~/.local/state`. OSError without a home."""
-    if home := os.environ.get("PYRUNTIME_HOME"):
-        return Path(home).absolute() / "history"
-    state_home = os.environ.get("XDG_STATE_HOME", "")
-    if os.path.isabs(state_home):  # the XDG specification says to ignore a relative one
-        return Path(state_home) / "pyruntime" / "history"
-    try:
-        return Path.home() / ".local" / "state" / "pyruntime" / "history"
-    except RuntimeError as error:
-        raise OSError(str(error)) from None
+    return home_folder("XDG_STATE_HOME", ".local", "state") / "history"
 
 
 class History:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from pyruntime.cli.chat.conversation import Message
 from pyruntime.errors import PyruntimeError, shown
-from pyruntime.session_file import replacing
+from pyruntime.files import replacing
 
 FORMAT, VERSION = "pyruntime-conversation", 1
 MAX_BYTES = 64 << 20  # a conversation that fills a context of 2**20 tokens has a tenth of that
