@@ -40,7 +40,7 @@ class MemoryPlan:
     @property
     def kv(self) -> int:
         """Bytes of the KV cache of one full context."""
-        return pages_of(self.context) * self.page
+        return -(-self.context // PAGE_TOKENS) * self.page
 
     @property
     def predicted(self) -> int:
@@ -59,17 +59,16 @@ class MemoryPlan:
     @property
     def largest_context(self) -> int:
         """Positions, whole pages of them; 0 if the model does not fit."""
-        return min(self.kv_limit // max(1, self.page) * PAGE_TOKENS, MAX_CONTEXT)
+        return self.largest_within(self.kv_limit)
 
-
-def pages_of(context: int) -> int:
-    return -(-context // PAGE_TOKENS)
+    def largest_within(self, n_bytes: int) -> int:
+        """Positions whose KV cache takes no more, whole pages of them."""
+        return min(n_bytes // max(1, self.page) * PAGE_TOKENS, MAX_CONTEXT)
 
 
 def plan_memory(
     file: _core.GGUF,
     plan: Plan,
-    metadata: dict[str, Any],
     context: int,
     *,
     asked: bool,
@@ -93,7 +92,7 @@ def plan_memory(
         weights=_core.loaded_bytes(file, plan.weight_names, sorted(plan.flat)),
         page=_core.kv_page_bytes(list(plan.caches), kv_type),
         activations=_core.activation_bytes(plan.for_core(), max_tokens, threads),
-        vocabulary=_vocabulary_bytes(metadata),
+        vocabulary=_vocabulary_bytes(file.metadata),
         process=process,
         limit=limit,
         limited_by=limited_by,
@@ -108,7 +107,7 @@ def plan_memory(
 
 def _default_context(needs: MemoryPlan) -> int:
     """The wanted context, or what fits comfortably, or at least what fits at all."""
-    comfortable = int(needs.kv_limit * _COMFORTABLE) // max(1, needs.page) * PAGE_TOKENS
+    comfortable = needs.largest_within(int(needs.kv_limit * _COMFORTABLE))
     return min(needs.context, max(comfortable, min(_SHORTEST, needs.largest_context or _SHORTEST)))
 
 

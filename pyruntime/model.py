@@ -74,7 +74,7 @@ class Model:
             self.metadata: dict[str, Any] = file.metadata
             blueprint = arch.blueprint(file, context)
             self.memory: MemoryPlan = plan_memory(
-                file, blueprint.plan, self.metadata, blueprint.context,
+                file, blueprint.plan, blueprint.context,
                 asked=context is not None, max_tokens=MAX_TOKENS, threads=n_threads, kv_type=kv_type, ram=ram,
             )  # fmt: skip
             if self.memory.context < blueprint.context:

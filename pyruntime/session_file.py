@@ -14,20 +14,19 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pyruntime.errors import ContextError, SessionFileError
+from pyruntime.files import replacing
+from pyruntime.memory_plan import PAGE_TOKENS
 
 if TYPE_CHECKING:
     from pyruntime import _core
 
-PAGE = 64  # positions
 _HEADER = struct.Struct("<8s32sQ")
 _MAGIC = b"PYRTSES1"
 _CHECK_BYTES = 32
@@ -47,7 +46,7 @@ def save(path: str | os.PathLike[str], fingerprint: bytes, sequence: _core.Seque
 
             write(_HEADER.pack(_MAGIC, fingerprint, len(ids)))
             write(ids.tobytes())
-            for page in range(len(ids) // PAGE):
+            for page in range(len(ids) // PAGE_TOKENS):
                 write(snapshot.read_page(page).data)
             file.write(check.digest())
     finally:
@@ -77,9 +76,9 @@ def load(path: str | os.PathLike[str], fingerprint: bytes, engine: _core.Engine)
                 return part
 
             ids = _read_ids(name, read, fingerprint, engine, os.fstat(file.fileno()).st_size)
-            for at in range(0, len(ids) // PAGE * PAGE, PAGE):
-                page = np.frombuffer(read(engine.page_bytes, f"page {at // PAGE}"), np.uint8)
-                sequence.append_page(ids[at : at + PAGE], page)
+            for at in range(0, len(ids) // PAGE_TOKENS * PAGE_TOKENS, PAGE_TOKENS):
+                page = np.frombuffer(read(engine.page_bytes, f"page {at // PAGE_TOKENS}"), np.uint8)
+                sequence.append_page(ids[at : at + PAGE_TOKENS], page)
             found = check.digest()
             if read(_CHECK_BYTES, "check sum") != found:
                 raise SessionFileError(f"{name}: the check sum differs: the file is damaged")
@@ -97,7 +96,7 @@ def _read_ids(
         raise SessionFileError(f"{name}: header at offset 0: not a session file of this version")
     if made_by != fingerprint:
         raise SessionFileError(f"{name}: fingerprint at offset 8: saved with another model, version or KV type")
-    needed = _HEADER.size + 4 * n_tokens + n_tokens // PAGE * engine.page_bytes + _CHECK_BYTES
+    needed = _HEADER.size + 4 * n_tokens + n_tokens // PAGE_TOKENS * engine.page_bytes + _CHECK_BYTES
     if needed != file_bytes:
         raise SessionFileError(
             f"{name}: number of tokens at offset 40: {n_tokens} make a file of {needed} bytes, this one has {file_bytes}"
@@ -112,18 +111,3 @@ def _read_ids(
             f"of {engine.n_vocab}"
         )
     return ids
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once it is complete, and on the disk."""
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except BaseException:
-        os.unlink(scratch)
-        raise

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "engine/arena.h"
 #include "engine/engine.h"
 
 namespace py = pybind11;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "engine/arena.h"
 #include "errors.h"
 
 namespace pyruntime {

@@ -5,7 +5,6 @@
 #include <memory>
 #include <vector>
 
-#include "engine/arena.h"
 #include "engine/plan.h"
 #include "engine/thread_pool.h"
 
