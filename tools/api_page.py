@@ -7,6 +7,8 @@ import inspect
 import re
 from pathlib import Path
 
+from table import cell
+
 PACKAGE = Path(__file__).resolve().parent.parent / "pyruntime"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -64,7 +66,7 @@ def _class(node: ast.ClassDef) -> str:
         parts.append("\n".join(["| field | type | default |", "|---|---|---|", *fields]))
     parts += [_code(_signature(f, node.name)) for f in constructor if not _is_made_elsewhere(node)]
     if attributes:
-        rows = [f"| `{f.name}` | `{_annotation(f.returns)}` | {_cell(_doc(f))} |" for f in attributes]
+        rows = [f"| `{f.name}` | `{_annotation(f.returns)}` | {cell(_doc(f))} |" for f in attributes]
         parts.append("\n".join(["| attribute | type | |", "|---|---|---|", *rows]))
     for method in public:
         if method not in attributes:
@@ -97,11 +99,7 @@ def _field(node: ast.AnnAssign) -> str:
 
 
 def _annotation(node: ast.expr | None) -> str:
-    return "" if node is None else _cell(ast.unparse(node))
-
-
-def _cell(value: str) -> str:
-    return " ".join(value.split()).replace("|", "\\|")
+    return "" if node is None else cell(ast.unparse(node))
 
 
 def _bases(node: ast.ClassDef) -> str:

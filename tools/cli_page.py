@@ -6,6 +6,8 @@ import argparse
 import inspect
 from types import ModuleType
 
+from table import cell
+
 from pyruntime import cli
 
 
@@ -36,7 +38,7 @@ def _tables(parser: argparse.ArgumentParser) -> str:
             elif action.help is not argparse.SUPPRESS:
                 rows.append((spelling(action), help_of(action, parser)))
         if rows:
-            lines = [f"| `{_cell(left)}` | {_cell(right)} |" for left, right in rows]
+            lines = [f"| `{cell(left)}` | {cell(right)} |" for left, right in rows]
             tables.append("\n".join([f"| {group.title} | |", "|---|---|", *lines]))
     return "\n\n".join(tables)
 
@@ -54,14 +56,6 @@ def spelling(action: argparse.Action) -> str:
 
 
 def help_of(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
-    """The help text with its %-fields filled in."""
-    fields = vars(action) | {"prog": parser.prog}
-    if action.choices is not None:
-        fields["choices"] = ", ".join(map(str, action.choices))
-    filled = (action.help or "") % fields
+    """The help text, and whether the argument may be repeated."""
     repeated = " (may be given more than once)" if isinstance(action, argparse._AppendAction) else ""
-    return filled + repeated
-
-
-def _cell(value: str) -> str:
-    return " ".join(value.split()).replace("|", "\\|")
+    return cli.help_of(action, parser) + repeated

@@ -87,6 +87,14 @@ def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
     return parser
 
 
+def help_of(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
+    """The help text of an argument with its %-fields filled in, on one line."""
+    fields = vars(action) | {"prog": parser.prog}
+    if action.choices is not None:
+        fields["choices"] = ", ".join(map(str, action.choices))
+    return " ".join(((action.help or "") % fields).split())
+
+
 def find_verbs(wanted: str = "") -> dict[str, ModuleType]:
     """The verb that is wanted, by its name; all of them if it is none."""
     names = sorted(file.name for file in pkgutil.iter_modules(__path__))

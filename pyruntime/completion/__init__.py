@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from pyruntime.cli import help_of
 
 SHELLS = ("bash", "fish", "zsh")
 
@@ -48,9 +50,9 @@ class Verb:
 
 
 def _option(action: argparse.Action, parser: argparse.ArgumentParser) -> Option:
-    text = " ".join(((action.help or "") % (vars(action) | {"prog": parser.prog})).split())
     is_repeated = isinstance(action, argparse._AppendAction)
-    return Option(tuple(action.option_strings), text, None if action.nargs == 0 else _value(action), is_repeated)
+    value = None if action.nargs == 0 else _value(action)
+    return Option(tuple(action.option_strings), help_of(action, parser), value, is_repeated)
 
 
 def _value(action: argparse.Action) -> Value:
@@ -65,6 +67,13 @@ def script(shell: str, verbs: Iterable[Verb], common: tuple[Option, ...], models
     """What the shell reads. `common`: the flags that may stand before a verb; `models`: names of the catalogue."""
     text: str = importlib.import_module(f"{__name__}.{shell}").script(tuple(verbs), common, tuple(models))
     return text
+
+
+def filled(template: str, parts: Mapping[str, str]) -> str:
+    """The template with `@NAME@` replaced by each part."""
+    for name, part in parts.items():
+        template = template.replace(f"@{name}@", part)
+    return template
 
 
 def quoted(text: str) -> str:

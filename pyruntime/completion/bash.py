@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyruntime.completion import Option, Value, Verb, quoted
+from pyruntime.completion import Option, Value, Verb, filled, quoted
 
 _SCRIPT = """\
 # Completion of pyruntime for bash. In ~/.bashrc: eval "$(pyruntime completion bash)"
@@ -86,10 +86,8 @@ def script(verbs: tuple[Verb, ...], common: tuple[Option, ...], models: tuple[st
                 pattern = f"{verb.name}:*" if value.is_repeated else f"{verb.name}:{i}"
                 positionals.append(f"{pattern}) {_reply(value, models)} ;;")
     parts = {"TAKES": (takes, 20), "VALUES": (values, 12), "OPTIONS": (options, 12), "POSITIONALS": (positionals, 8)}
-    text = _SCRIPT
-    for name, (lines, indent) in parts.items():
-        text = text.replace(f"@{name}@", "\n".join(" " * indent + line for line in lines))
-    return text
+    indented = {name: "\n".join(" " * n + line for line in lines) for name, (lines, n) in parts.items()}
+    return filled(_SCRIPT, indented)
 
 
 def _names(options: list[Option] | tuple[Option, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pyruntime.completion import Option, Value, Verb, quoted
+from pyruntime.completion import Option, Value, Verb, filled, quoted
 
 _SCRIPT = """\
 #compdef pyruntime
@@ -58,10 +58,7 @@ def script(verbs: tuple[Verb, ...], common: tuple[Option, ...], models: tuple[st
         "COMMON": "\n".join(f"        {quoted(spec)} \\" for option in common for spec in _option(option)),
         "ARGUMENTS": "\n".join(arguments),
     }
-    text = _SCRIPT
-    for name, part in parts.items():
-        text = text.replace(f"@{name}@", part)
-    return text
+    return filled(_SCRIPT, parts)
 
 
 def _option(option: Option) -> list[str]:
