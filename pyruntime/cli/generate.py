@@ -49,10 +49,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--logprobs are shown with --json")
     if args.logprobs is not None and not 0 <= args.logprobs <= 1024:
         raise UsageError(f"--logprobs must be between 0 and 1024, not {args.logprobs}")
-    prompt, chosen = (
-        whole_prompt(args.prompt, args.files),
-        sampling(args),
-    )  # before the model is loaded: mistakes are told at once
+    prompt = whole_prompt(args.prompt, args.files)  # before the model is loaded: mistakes are told at once
+    chosen = sampling(args)
     with open_model(args) as model:
         answer = Answer()
         with closing(_start(model, prompt, chosen, args)) as stream:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-MAX_HELD = (
-    400  # characters: an opening mark that is not closed by then is text; it bounds the work on hostile lines too
-)
+MAX_HELD = 400  # characters: a mark that is not closed by then is text; it bounds the work on hostile lines too
 
 _N = f"{{1,{MAX_HELD}}}?"
 _PIECE = re.compile(

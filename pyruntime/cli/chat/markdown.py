@@ -51,7 +51,7 @@ class MarkdownAnswer:
         self._inside: Style | None = None  # the style of the line of text that has begun
         self._code: Highlighter | None = None
         self._table: Table | None = None
-        self._blank = 0  # empty lines before the next one that is not
+        self._blank = False  # whether an empty line is due before the next one that is not
         self._began = False
         self._thinking = False
 
@@ -117,7 +117,7 @@ class MarkdownAnswer:
         if self._table:
             self._end_table()
         if not line.strip():
-            self._blank = min(self._blank + 1, 1) if self._began else 0
+            self._blank = self._began
             return True
         if (line.lstrip()[:3] in ("```", "~~~") or _RULE.match(line)) and not ended:
             return False
@@ -155,7 +155,7 @@ class MarkdownAnswer:
         """The empty line that is due."""
         if self._blank:
             self._page.newline()
-        self._blank, self._began = 0, True
+        self._blank, self._began = False, True
 
     def _rule(self, name: str = "") -> None:
         label = f"── {name} " if name else ""

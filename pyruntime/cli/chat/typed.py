@@ -80,8 +80,7 @@ class _Chat:
                         pass
             finally:
                 answer.end()
-            if not getattr(self._args, "quiet", False):
-                remark(speed(turn.result))
+            remark(speed(turn.result))
             say_if_full(model, turn.result, settings.max_tokens)
 
 
