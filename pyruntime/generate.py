@@ -123,6 +123,12 @@ class Job:
             text += self._end("length")
         return text
 
+    @property
+    def prefill(self) -> tuple[int, int]:
+        """Tokens of the prompt that are computed, and that had to be."""
+        total = self.prompt_tokens - self._cached
+        return (total - len(self.feed) if self._prefill_ended is None else total), total
+
     def interrupt(self) -> str:
         """Ends early; returns text that had been held back."""
         return "" if self.finish_reason else self._end("interrupted")
@@ -236,6 +242,11 @@ class Stream:
     def result(self) -> Generation:
         """What has come out so far; final once the iteration has ended."""
         return self._job.result()
+
+    @property
+    def prefill(self) -> tuple[int, int]:
+        """How many of the prompt's tokens are computed, and how many had to be; it may be asked by another thread."""
+        return self._job.prefill
 
     def close(self) -> None:
         """Ends the generation where it is."""

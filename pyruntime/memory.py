@@ -27,10 +27,35 @@ def resident_memory() -> int:
     return 0
 
 
-def _free_memory() -> int | None:
-    for line in (read(Path("/proc/meminfo")) or "").splitlines():
-        if line.startswith("MemAvailable:"):
+def hold_to(n_bytes: int, threads: int) -> None:
+    """Has the system refuse allocations (MemoryError) that would bring this process above n_bytes, for the rest of its life.
+
+    The memory plan keeps below that by itself; this is for what it cannot know. Linux counts what is allocated, touched or
+    not, so the stacks of the threads to come are added.
+    """
+    used = _field(Path("/proc/self/status"), "VmData:")
+    if used is None:  # macOS does not hold a process to such a limit
+        return
+    import resource
+    import threading
+
+    stack = threading.stack_size() or max(8 << 20, resource.getrlimit(resource.RLIMIT_STACK)[0])
+    limit = used + max(0, n_bytes - resident_memory()) + threads * stack
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+def _field(path: Path, name: str) -> int | None:
+    """Bytes of a line `NAME 123 kB` of a file of /proc."""
+    for line in (read(path) or "").splitlines():
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
+    return None
+
+
+def _free_memory() -> int | None:
+    if (free := _field(Path("/proc/meminfo"), "MemAvailable:")) is not None:
+        return free
     if sys.platform == "darwin":  # what is free there is not worth asking: the system compresses and caches
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None

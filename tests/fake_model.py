@@ -63,6 +63,10 @@ class Stream:
             yield "", piece
         self._ended = True
 
+    @property
+    def prefill(self) -> tuple[int, int]:
+        return 1, 2
+
     def close(self) -> None:
         """Wherever Ctrl-C came, in the model or while its words were written, the answer has not ended by itself."""
         if not self._ended:
@@ -86,8 +90,9 @@ class Model:
     isa = "fake"
 
     def __init__(
-        self, path: Path, threads: int | None = None, context: int | None = None, kv_type: str = "f16"
-    ) -> None:
+        self, path: Path, threads: int | None = None, context: int | None = None, kv_type: str = "f16",
+        ram: int | None = None, progress: Any = None,
+    ) -> None:  # fmt: skip
         self.path = str(path)
         self.threads = threads or 2
         self.context = context or Model.context

@@ -11,8 +11,9 @@ import pytest
 from cli_tools import EXIT_CODES, TIMEOUT, Cli, assert_one_line_error
 
 import pyruntime
-from pyruntime import errors
+from pyruntime import _core, errors
 from pyruntime.catalogue import DEFAULT
+from pyruntime.cli.options import byte_count
 from pyruntime.sampling import Sampling
 
 # Usage
@@ -68,7 +69,20 @@ def test_help_names_the_verbs_and_the_exit_codes(cli: Cli) -> None:
 
 
 def test_version(cli: Cli) -> None:
-    assert cli("--version") == (0, f"pyruntime {pyruntime.__version__}\n", "")
+    done = cli("--version")
+    build = _core.build_info()
+    assert (done.code, done.err) == (0, "")
+    first, built, runs = done.out.splitlines()
+    assert first == f"pyruntime {pyruntime.__version__}"
+    assert built == f"built by {build['compiler']} for {build['processor']} ({build['build_type']})"
+    assert runs == f"runs {_core.isa()} of {', '.join(isa['name'] for isa in build['isas'])}"
+
+
+def test_version_with_an_instruction_set_that_is_none(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYRUNTIME_ISA", "mmx")
+    done = cli("--version")
+    assert done.code == 0
+    assert "runs nothing: PYRUNTIME_ISA: no instruction set named 'mmx'" in done.out
 
 
 def imported_by(*argv: str) -> set[str]:
@@ -281,3 +295,28 @@ def test_neither_a_file_nor_a_name(cli: Cli) -> None:
     for done in (cli("generate", "nope\x1b.gguf", "p"), cli("chat", "nope\x1b.gguf")):
         assert_one_line_error(done, 3, "nope\\x1b.gguf: no such file, and no model of the catalogue", DEFAULT)
     assert_one_line_error(cli("generate", "", "p"), 3, "'': no such file")
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("4096", 4096),
+        ("4G", 4 << 30),
+        ("4g", 4 << 30),
+        ("4GiB", 4 << 30),
+        ("4GB", 4 * 10**9),
+        ("1.5M", 3 << 19),
+        ("512kb", 512_000),
+        ("7B", 7),
+        ("2T", 2 << 40),
+    ],
+)
+def test_sizes(text: str, n_bytes: int) -> None:
+    assert byte_count(text) == n_bytes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1G", "4 G", "G", "4X", "nan", "inf", "1e9", "4Gi", "9" * 30, "99999999T", "0.1B", "٣G"]
+)
+def test_no_sizes(text: str, cli: Cli) -> None:
+    assert_one_line_error(cli.generate("say a", f"--ram={text}"), 2, "--ram", "is no size")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_tools import TIMEOUT, Terminal
 
-from pyruntime.errors import ContextError
+from pyruntime.errors import ContextError, MemoryLimitError
 
 pytestmark = pytest.mark.model
 
@@ -77,3 +77,19 @@ def test_ctrl_c_is_answered_at_once(model_path: Path, tmp_path: Path) -> None:
         terminal.type("/exit\n")
         assert terminal.exit_code() == 0
     assert min(seconds) < 0.1  # the best, since the machine may be busy
+
+
+def test_ram_is_a_limit(model_path: Path) -> None:
+    argv = ["generate", str(model_path), "Say yes.", "--temperature", "0", "--max-tokens", "2"]
+    tight = run_installed(*argv, "--ram", "150M")
+    assert tight.returncode == MemoryLimitError.exit_code
+    assert tight.stdout == ""
+    assert tight.stderr.endswith("and ram allows 157 MB; the model does not fit\n")
+    assert run_installed(*argv, "--ram", "250M").stdout == run_installed(*argv).stdout
+
+
+def test_ram_holds_for_what_the_plan_does_not_know(model_path: Path, tmp_path: Path) -> None:
+    """Millions of words to tokenize: refused, where there would be room for them."""
+    (text := tmp_path / "words.txt").write_text("some words " * 5_000_000)
+    done = run_installed("generate", str(model_path), "--file", str(text), "--raw", "--ram", "250M")
+    assert (done.returncode, done.stdout, done.stderr) == (MemoryLimitError.exit_code, "", "pyruntime: out of memory\n")

@@ -14,8 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
-from pyruntime import __version__
-from pyruntime.cli.terminal import prepare_streams, say, say_error
+from pyruntime.cli.terminal import be_quiet, prepare_streams, say, say_error
 from pyruntime.errors import MemoryLimitError, PyruntimeError
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
@@ -53,6 +52,7 @@ def _dispatch(argv: list[str]) -> int:
     ((name, module),) = verbs.items()
     # Intermixed: otherwise argparse takes `MODEL --raw PROMPT` for a MODEL and one word too many.
     args = verb_parser(name, module).parse_intermixed_args([*argv[:at], *argv[at + 1 :]])
+    be_quiet(args.quiet)
     code: int = module.run(args)
     return code
 
@@ -108,8 +108,21 @@ def summary(verb: ModuleType) -> str:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--version", action="version", version=f"pyruntime {__version__}")
+    parser.add_argument(
+        "--version", action=_ShowVersion, nargs=0, help="show the version, the build and its instruction sets"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="nothing on stderr but errors")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+class _ShowVersion(argparse.Action):
+    """--version: the core is loaded only now, and one that cannot be is told of, too."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from pyruntime.cli.versions import version_text
+
+        print(version_text())
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pyruntime.cli.options import (
+    MODEL_HELP,
     UsageError,
     add_model_options,
     add_sampling_options,
@@ -20,9 +21,10 @@ from pyruntime.cli.options import (
     say_if_full,
     utf8,
 )
+from pyruntime.cli.progress import reading, until_first
 from pyruntime.cli.report import report
 from pyruntime.cli.sources import whole_prompt
-from pyruntime.cli.terminal import Answer, say, show
+from pyruntime.cli.terminal import Answer, note, show
 from pyruntime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a GGUF file, or a name of the catalogue")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("prompt", metavar="PROMPT", type=utf8, nargs="?", help="the prompt; '-' or none reads stdin")
     help = "a text file to read before the prompt, '-' for stdin; may be given again"
     parser.add_argument("--file", dest="files", metavar="PATH", action="append", default=[], help=help)
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         answer = Answer()
         with closing(_start(model, prompt, chosen, args)) as stream:
             try:
-                for reasoning, text in stream.parts():
+                for reasoning, text in until_first(stream.parts(), reading(stream)):
                     if not args.json:
                         answer.think(reasoning)
                         answer.write(text)
@@ -76,7 +78,7 @@ def _start(model: Model, prompt: str, chosen: Sampling, args: argparse.Namespace
     if not args.raw and model.chat_template is None:
         if args.system is not None:
             raise UnsupportedError(f"{args.model} has no chat template, and so no place for a --system message")
-        say("pyruntime: no chat template in the model: plain completion")
+        note("pyruntime: no chat template in the model: plain completion")
     if args.raw or model.chat_template is None:
         if args.show_prompt:
             show(model.render(prompt))

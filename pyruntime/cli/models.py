@@ -11,7 +11,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pyruntime.cli.terminal import say
+from pyruntime.cli.terminal import note
 
 if TYPE_CHECKING:
     from pyruntime.cache import Cached
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         _print_table("To be had with `pyruntime pull NAME`", [_entry_row(entry) for entry in available])
     if leftovers:
         total = size(sum(leftover.bytes for leftover in leftovers))
-        say(f"Interrupted downloads left {total}: `pyruntime rm --leftovers` removes them, `pyruntime pull` goes on.")
+        note(f"Interrupted downloads left {total}: `pyruntime rm --leftovers` removes them, `pyruntime pull` goes on.")
     return 0
 
 

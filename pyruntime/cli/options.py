@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pyruntime.cli.terminal import FetchReport, say
+from pyruntime.cli.progress import Progress
+from pyruntime.cli.terminal import FetchReport, note
 from pyruntime.errors import PyruntimeError
 
 if TYPE_CHECKING:
@@ -40,6 +42,21 @@ def thread_count(text: str) -> int:
     return value
 
 
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def byte_count(text: str) -> int:
+    """An argparse type: 4G and 4GiB are 4 * 2**30 bytes, 4GB are 4 * 10**9, 4096 are so many."""
+    found = re.fullmatch(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)([KMGT]?)(B|iB|)", text, re.IGNORECASE)
+    value = 0
+    if found:
+        number, unit, end = found.groups()
+        value = int(float(number) * (1000 if end.upper() == "B" else 1024) ** _UNITS[unit.upper()])
+    if not 0 < value < 1 << 62:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, such as 4G, 500M or 1.5GB")
+    return value
+
+
 def utf8(text: str) -> str:
     """An argparse type: text, refused where the shell passed other bytes, which Python smuggles in as surrogates."""
     try:
@@ -64,6 +81,7 @@ def decoded(data: bytes, what: str) -> str:
         raise UsageError(f"{what} is not UTF-8: byte 0x{data[error.start]:02x} at {error.start}") from None
 
 
+MODEL_HELP = "a GGUF file, a name of the catalogue, or hf:owner/repo[:QUANTIZATION]"
 KV_TYPES = ("f16", "f32", "q8_0")  # of pyruntime.model.KVType, whose import takes 100 ms
 
 
@@ -76,6 +94,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--kv-type", choices=KV_TYPES, default=KV_TYPES[0],
         help="how keys and values are kept (default: f16); q8_0 takes about half the memory",
     )  # fmt: skip
+    help = "memory that the process may take, such as 4G (default: what the system and the cgroup leave)"
+    group.add_argument("--ram", type=byte_count, metavar="SIZE", help=help)
     group.add_argument("--threads", type=thread_count, metavar="N", help="threads (default: the physical cores)")
     group.add_argument("--system", type=utf8, metavar="TEXT", help="the system message")
     group.add_argument("--show-prompt", action="store_true", help="show on stderr the text that the model gets")
@@ -148,18 +168,32 @@ def open_model(args: argparse.Namespace) -> Model:
     with FetchReport() as report:
         path = locate(args.model, report)
 
+    from pyruntime.memory import hold_to
     from pyruntime.model import Model
     from pyruntime.system import default_threads
 
     if args.threads is not None and args.threads > (cores := default_threads()):
-        say(f"pyruntime: {args.threads} threads wait for each other on {cores} cores: --threads {cores} is faster")
-    model = Model(path, threads=args.threads, context=args.context, kv_type=args.kv_type)
+        note(f"pyruntime: {args.threads} threads wait for each other on {cores} cores: --threads {cores} is faster")
+    if args.ram is not None:
+        hold_to(args.ram, args.threads or default_threads())
+    read = (0, 0)
+
+    def progress(done: int, total: int) -> None:
+        nonlocal read
+        read = done, total
+
+    with Progress("loading", lambda: read, "MB"):
+        model = Model(
+            path, threads=args.threads, context=args.context, kv_type=args.kv_type, ram=args.ram, progress=progress
+        )
     if model.context > model.trained_context:
-        say(f"pyruntime: the model was trained on {model.trained_context} tokens: past them its answers degrade")
+        note(f"pyruntime: the model was trained on {model.trained_context} tokens: past them its answers degrade")
     return model
 
 
 def say_if_full(model: Model, result: Generation, max_tokens: int | None) -> None:
     """An answer that the context cut off looks like a finished one: say that it is none."""
     if result.finish_reason == "length" and (max_tokens is None or len(result.ids) < max_tokens):
-        say(f"pyruntime: the context of {model.context} tokens is full: the answer is cut off; --context sets its size")
+        note(
+            f"pyruntime: the context of {model.context} tokens is full: the answer is cut off; --context sets its size"
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyruntime.cli.models import size
 from pyruntime.cli.options import UsageError
-from pyruntime.cli.terminal import say
+from pyruntime.cli.terminal import note, say
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"removed": [str(file) for file in files], "freed_bytes": freed}))
     else:
         for file in files:
-            say(f"removed {file}")
-        say(f"{size(freed)} freed")
+            note(f"removed {file}")
+        note(f"{size(freed)} freed")
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from pyruntime.cli.options import UsageError, decoded
-from pyruntime.cli.terminal import say
+from pyruntime.cli.terminal import note
 from pyruntime.errors import shown_name
 
 PATIENCE = 2.0  # seconds until it is said that stdin is waited for
@@ -53,7 +53,7 @@ def _file(path: str) -> str:
 def _stdin() -> str:
     """Stdin up to its end. A caller that leaves it open and writes nothing is waited for, and this is said."""
     if not _has_come():
-        say("pyruntime: waiting for a text on stdin (Ctrl-D ends it; where there is none, < /dev/null)")
+        note("pyruntime: waiting for a text on stdin (Ctrl-D ends it; where there is none, < /dev/null)")
     return _text(sys.stdin.buffer, "stdin")
 
 

@@ -13,6 +13,8 @@ _CONTROLS = [*range(0x20), 0x7F, *range(0x80, 0xA0)]  # C0, DEL, C1
 _REMOVED = {code: None for code in _CONTROLS if chr(code) not in "\n\t"}
 _ESCAPED = {code: f"\\x{code:02x}" for code in _CONTROLS}
 
+_quiet = False
+
 
 def printable(text: str) -> str:
     """`text` without control characters, but for newlines and tabs.
@@ -37,6 +39,22 @@ def say(text: str) -> None:
     """One line on stderr, with control characters escaped; nothing fails when nobody listens."""
     with suppress(OSError, ValueError):
         print(text.translate(_ESCAPED), file=sys.stderr, flush=True)
+
+
+def note(text: str) -> None:
+    """One line on stderr that is no error, as `say`; with --quiet nothing."""
+    if not _quiet:
+        say(text)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Whether what is neither the answer nor an error is kept back from here on: notes, progress, remarks."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    return _quiet
 
 
 def say_error(message: str, debug: bool) -> None:
@@ -99,7 +117,7 @@ class FetchReport:
     _WIDTH = 30
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self._live = sys.stderr.isatty() and not is_quiet()
         self._open = False  # a bar is on the current line
 
     def __enter__(self) -> Self:
@@ -113,7 +131,7 @@ class FetchReport:
         if self._open:
             self._open = False
             say("")
-        say(text)
+        note(text)
 
     def progress(self, done: int, total: int) -> None:
         if not self._live:

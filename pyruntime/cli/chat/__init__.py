@@ -11,8 +11,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from pyruntime.cli.options import UsageError, add_model_options, add_sampling_options, open_model, sampling
-from pyruntime.cli.terminal import say
+from pyruntime.cli.options import MODEL_HELP, UsageError, add_model_options, add_sampling_options, open_model, sampling
+from pyruntime.cli.terminal import note
 from pyruntime.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ COMPLETION_TOKENS = 128  # of a base model's line: it knows no end of a turn, an
 def configure(parser: argparse.ArgumentParser) -> None:
     from pyruntime.catalogue import DEFAULT
 
-    help = f"a GGUF file, or a name of the catalogue (default: {DEFAULT}, fetched once)"
+    help = f"{MODEL_HELP} (default: {DEFAULT}, fetched once)"
     parser.add_argument("model", metavar="MODEL", nargs="?", default=DEFAULT, help=help)
     parser.add_argument("--json", action="store_true", help="in a pipe: print each turn as one line of JSON")
     help = "keep what is typed out of the history file, and do without it"
@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
             return piped.chat(conversation, args)
         from pyruntime.cli.chat import typed
 
-        say(f"{args.model}: {model.context} tokens of context, {model.threads} threads, {model.isa}.")
-        say("Ctrl-C stops an answer, Ctrl-D or /exit leaves, /help lists the commands.")
+        note(f"{args.model}: {model.context} tokens of context, {model.threads} threads, {model.isa}.")
+        note("Ctrl-C stops an answer, Ctrl-D or /exit leaves, /help lists the commands.")
         return typed.chat(conversation, args)
 
 
@@ -66,5 +66,5 @@ def _conversation(model: Model, session: Session, chosen: Sampling, args: argpar
     if args.system is not None:
         raise UnsupportedError(f"{args.model} has no chat template, and so no place for a --system message")
     settings.max_tokens = args.max_tokens or COMPLETION_TOKENS
-    say(f"pyruntime: no chat template in the model: it continues each line, by {settings.max_tokens} tokens at most")
+    note(f"pyruntime: no chat template in the model: it continues each line, by {settings.max_tokens} tokens at most")
     return Completion(model, session, settings)

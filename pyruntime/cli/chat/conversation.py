@@ -165,6 +165,11 @@ class Turn:
             self._settle()
 
     @property
+    def prefill(self) -> tuple[int, int]:
+        """See `Stream.prefill`."""
+        return self._stream.prefill
+
+    @property
     def result(self) -> Generation:
         """What has come out so far."""
         return self._stream.result

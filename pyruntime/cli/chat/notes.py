@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pyruntime.cli.chat.modes import styles
-from pyruntime.cli.terminal import say
+from pyruntime.cli.terminal import is_quiet, note, say
 
 if TYPE_CHECKING:
     from pyruntime import Model
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def say_dropped(model: Model, n: int) -> None:
     """That the n oldest messages are left out, if any are."""
     if n:
-        say(f"pyruntime: the context of {model.context} tokens is full: the oldest messages ({n}) are left out")
+        note(f"pyruntime: the context of {model.context} tokens is full: the oldest messages ({n}) are left out")
 
 
 def remark(text: str) -> None:
     """A line under the answer, dim where that can be, for a person who sees both at a terminal."""
-    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+    if is_quiet() or not (sys.stdout.isatty() and sys.stderr.isatty()):
         return
     if not styles():
         say(text)

@@ -9,6 +9,7 @@ import sys
 from pyruntime.cli.chat.conversation import Conversation
 from pyruntime.cli.chat.notes import say_dropped
 from pyruntime.cli.options import decoded, say_if_full
+from pyruntime.cli.progress import reading, until_first
 from pyruntime.cli.report import report
 from pyruntime.cli.terminal import Answer, say_error, show
 from pyruntime.errors import PyruntimeError
@@ -36,7 +37,7 @@ def _turn(conversation: Conversation, question: str, args: argparse.Namespace) -
                 say_dropped(conversation.model, turn.dropped)
                 if args.show_prompt:
                     show(conversation.prompt())
-                for reasoning, text in turn:
+                for reasoning, text in until_first(turn, reading(turn)):
                     said += text
                     if answer:
                         answer.think(reasoning)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from pyruntime.cli.chat.commands import completions
-from pyruntime.cli.terminal import say
+from pyruntime.cli.terminal import note
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer
@@ -97,7 +97,7 @@ class EditingReader:
             try:
                 self._history.add(text)
             except OSError as error:
-                say(f"pyruntime: no history any more: {self._history.path}: {error.strerror}")
+                note(f"pyruntime: no history any more: {self._history.path}: {error.strerror}")
                 self._history = None
         return text
 

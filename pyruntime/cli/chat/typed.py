@@ -13,7 +13,8 @@ from pyruntime.cli.chat.markdown import MarkdownAnswer
 from pyruntime.cli.chat.notes import remark, say_dropped
 from pyruntime.cli.chat.prompt import EditingReader, PlainReader, Reader, unquoted
 from pyruntime.cli.options import UsageError, say_if_full
-from pyruntime.cli.terminal import Answer, say, say_error, show
+from pyruntime.cli.progress import reading, until_first
+from pyruntime.cli.terminal import Answer, note, say, say_error, show
 from pyruntime.errors import PyruntimeError
 
 
@@ -73,7 +74,7 @@ class _Chat:
                     if self._args.show_prompt:
                         show(self._conversation.prompt())
                     try:
-                        for reasoning, text in turn:
+                        for reasoning, text in until_first(turn, reading(turn)):
                             answer.think(reasoning)
                             answer.write(text)
                     except KeyboardInterrupt:
@@ -94,7 +95,7 @@ def _reader(no_history: bool) -> Reader:
         try:
             history = History(history_file())
         except OSError as error:
-            say(f"pyruntime: no history: {error.filename or 'its folder'}: {error.strerror or error}")
+            note(f"pyruntime: no history: {error.filename or 'its folder'}: {error.strerror or error}")
     return EditingReader(out, history)
 
 
