@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pyruntime.catalogue import pull
     from pyruntime.chat_template import ChatTemplate
     from pyruntime.generate import Generation, Stream, TokenLogprob
+    from pyruntime.inspection import Inspection, inspect
     from pyruntime.model import Model
     from pyruntime.sampling import Sampling
     from pyruntime.session import Session
@@ -20,12 +21,14 @@ __version__ = "0.1.0"
 _HOME = {
     "ChatTemplate": "chat_template",
     "Generation": "generate",
+    "Inspection": "inspection",
     "Model": "model",
     "Sampling": "sampling",
     "Session": "session",
     "Stream": "generate",
     "TokenLogprob": "generate",
     "Tokenizer": "tokenizer",
+    "inspect": "inspection",
     "pull": "catalogue",
     "register_architecture": "arch",
 }
@@ -33,6 +36,7 @@ _HOME = {
 __all__ = [
     "ChatTemplate",
     "Generation",
+    "Inspection",
     "Model",
     "Sampling",
     "Session",
@@ -40,6 +44,7 @@ __all__ = [
     "TokenLogprob",
     "Tokenizer",
     "__version__",
+    "inspect",
     "pull",
     "register_architecture",
 ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pyruntime.plan import Plan
 
 MAX_CONTEXT = 1 << 20  # rope's argument reduction is exact up to there (docs/numerics.md)
+MAX_TOKENS = 512  # of a step: enough to keep the multipliers busy, few enough to answer Ctrl-C
 PAGE_TOKENS = 64  # the KV cache grows by pages
 _COMFORTABLE = 0.75  # of what weights leave: a default context takes no more
 _SHORTEST = 512  # positions of a default context, rather than a comfortable one that nothing fits into
@@ -66,42 +67,38 @@ class MemoryPlan:
         return min(n_bytes // max(1, self.page) * PAGE_TOKENS, MAX_CONTEXT)
 
 
-def plan_memory(
-    file: _core.GGUF,
-    plan: Plan,
-    context: int,
-    *,
-    asked: bool,
-    max_tokens: int,
-    threads: int,
-    kv_type: str,
-    ram: int | None = None,
+def memory_needs(
+    file: _core.GGUF, plan: Plan, context: int, *, threads: int, kv_type: str, ram: int | None = None
 ) -> MemoryPlan:
-    """The plan of a model with `context` positions; of fewer, where nobody asked for so many and memory is short of them.
-
-    ram: bytes that the process may take in all. Raises MemoryLimitError with the numbers, and the largest context that fits;
-    ContextError for more positions than there can be.
-    """
+    """What a model with `context` positions takes, whether it fits or not. ram: bytes that the process may take in all."""
     available, process = available_memory(), resident_memory()
     limit = None if available is None else available + process
     limited_by = "the system leaves"
     if ram is not None and (limit is None or ram < limit):
         limit, limited_by = ram, "ram allows"
-    needs = MemoryPlan(
+    return MemoryPlan(
         context,
         weights=_core.loaded_bytes(file, plan.weight_names, sorted(plan.flat)),
         page=_core.kv_page_bytes(list(plan.caches), kv_type),
-        activations=_core.activation_bytes(plan.for_core(), max_tokens, threads),
+        activations=_core.activation_bytes(plan.for_core(), MAX_TOKENS, threads),
         vocabulary=_vocabulary_bytes(file.metadata),
         process=process,
         limit=limit,
         limited_by=limited_by,
     )
+
+
+def fitted(needs: MemoryPlan, asked: bool, path: str) -> MemoryPlan:
+    """The plan as it is or, where nobody asked for so many positions and memory is short of them, with fewer.
+
+    Raises MemoryLimitError with the numbers, and the largest context that fits; ContextError for more positions than there
+    can be.
+    """
     fitting = needs if asked else replace(needs, context=_default_context(needs))
     if fitting.kv > fitting.kv_limit:
-        raise MemoryLimitError(f"{file.path}: {_refusal(fitting)}")
-    if context > MAX_CONTEXT:
-        raise ContextError(f"context must be at most {MAX_CONTEXT}, not {context}")
+        raise MemoryLimitError(f"{path}: {_refusal(fitting)}")
+    if needs.context > MAX_CONTEXT:
+        raise ContextError(f"context must be at most {MAX_CONTEXT}, not {needs.context}")
     return fitting
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyruntime import _core, arch
 from pyruntime.errors import ContextError, GGUFError, TemplateError
 from pyruntime.generate import Generation, Job, Request, Stream, run
-from pyruntime.memory_plan import MemoryPlan, plan_memory
+from pyruntime.memory_plan import MAX_TOKENS, MemoryPlan, fitted, memory_needs
 from pyruntime.overflow import Overflow, fit
 from pyruntime.reasoning import Splitter
 from pyruntime.sampling import Sampling, SamplingOptions, choose
@@ -33,7 +33,6 @@ Message = Mapping[str, Any]
 KVType = Literal["f16", "f32", "q8_0"]
 
 _KV_VERSION = 1  # of how keys and values lie in a page, and of the numerics that make them: saved sessions depend on it
-MAX_TOKENS = 512  # of a step: enough to keep the multipliers busy, few enough to answer Ctrl-C
 
 
 class Model:
@@ -73,10 +72,8 @@ class Model:
         with _core.GGUF(self.path) as file:
             self.metadata: dict[str, Any] = file.metadata
             blueprint = arch.blueprint(file, context)
-            self.memory: MemoryPlan = plan_memory(
-                file, blueprint.plan, blueprint.context,
-                asked=context is not None, max_tokens=MAX_TOKENS, threads=n_threads, kv_type=kv_type, ram=ram,
-            )  # fmt: skip
+            needs = memory_needs(file, blueprint.plan, blueprint.context, threads=n_threads, kv_type=kv_type, ram=ram)
+            self.memory: MemoryPlan = fitted(needs, context is not None, self.path)
             if self.memory.context < blueprint.context:
                 blueprint = arch.blueprint(file, self.memory.context)
             self._blueprint = blueprint

@@ -112,13 +112,13 @@ def test_a_download_that_broke_off(path: Path, keep: float) -> None:
 
 def test_a_file_that_shrinks_after_its_header_was_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_gguf.write(path)
-    plan_memory = pyruntime.model.plan_memory
+    memory_needs = pyruntime.model.memory_needs
 
     def shrink(*args: Any, **options: Any) -> MemoryPlan:
         os.truncate(path, path.stat().st_size // 2)
-        return plan_memory(*args, **options)
+        return memory_needs(*args, **options)
 
-    monkeypatch.setattr(pyruntime.model, "plan_memory", shrink)
+    monkeypatch.setattr(pyruntime.model, "memory_needs", shrink)
     assert "tensor" in refusal(path, GGUFError)
 
 

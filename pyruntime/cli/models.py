@@ -11,6 +11,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pyruntime.cli.tables import columns, size
 from pyruntime.cli.terminal import note
 
 if TYPE_CHECKING:
@@ -46,23 +47,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def size(n_bytes: int) -> str:
-    """As disks and downloads are measured: 1 MB is 10**6 bytes."""
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
-
-
-def visible(text: str) -> str:
-    """Text out of a file's name or of a file, on one line and without what a terminal obeys."""
-    return text if text.isprintable() else repr(text)
-
-
 def _print_table(title: str, rows: list[tuple[str, ...]]) -> None:
-    """Columns as wide as they need to be; the last one ends where it ends."""
-    shown = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     print(f"{title}:")
-    for row in shown:
-        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in columns(rows):
+        print(f"  {line}")
 
 
 def _row(model: "Cached") -> tuple[str, ...]:

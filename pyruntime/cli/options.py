@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyruntime.cli.progress import Progress
@@ -85,7 +86,8 @@ MODEL_HELP = "a GGUF file, a name of the catalogue, or hf:owner/repo[:QUANTIZATI
 KV_TYPES = ("f16", "f32", "q8_0")  # of pyruntime.model.KVType, whose import takes 100 ms
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_load_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """What `open_model` reads."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "--context", type=count, metavar="N", help="tokens of context (default: the model's, up to 8192)"
@@ -97,6 +99,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     help = "memory that the process may take, such as 4G (default: what the system and the cgroup leave)"
     group.add_argument("--ram", type=byte_count, metavar="SIZE", help=help)
     group.add_argument("--threads", type=thread_count, metavar="N", help="threads (default: the physical cores)")
+    return group
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Those of `add_load_options`, and what a prompt is made with."""
+    group = add_load_options(parser)
     group.add_argument("--system", type=utf8, metavar="TEXT", help="the system message")
     group.add_argument("--show-prompt", action="store_true", help="show on stderr the text that the model gets")
 
@@ -161,12 +169,17 @@ def sampling(args: argparse.Namespace) -> Sampling:
         raise UsageError(str(error)) from None
 
 
-def open_model(args: argparse.Namespace) -> Model:
-    """Load `args.model`, a path or a name of the catalogue; the latter is fetched first if it is not there."""
+def find_model(name: str) -> Path:
+    """Where a model is that MODEL_HELP describes; one that is not there is fetched."""
     from pyruntime.catalogue import locate
 
     with FetchReport() as report:
-        path = locate(args.model, report)
+        return locate(name, report)
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    """Load `args.model`; see `find_model`."""
+    path = find_model(args.model)
 
     from pyruntime.memory import hold_to
     from pyruntime.model import Model

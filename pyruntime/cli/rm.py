@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from pyruntime.cli.models import size
 from pyruntime.cli.options import UsageError
+from pyruntime.cli.tables import size
 from pyruntime.cli.terminal import note, say
 
 
