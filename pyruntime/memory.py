@@ -6,13 +6,25 @@ import os
 import sys
 from pathlib import Path
 
+from pyruntime import system
 from pyruntime.system import cgroups, read
+
+_UNLIMITED = 1 << 62  # what version 1 of cgroups writes without a limit is near 2**63
 
 
 def available_memory() -> int | None:
     """Bytes that can be allocated without swapping: what is free, and what the cgroup's limit leaves. None if unknown."""
-    limits = [n for n in (_free_memory(), _cgroup_memory()) if n is not None]
+    group = cgroup_memory()
+    limits = [n for n in (_free_memory(), group and group[1]) if n is not None]
     return min(limits) if limits else None
+
+
+def total_memory() -> int | None:
+    """Bytes of memory that the machine has."""
+    total = _field(system.ROOT / "proc/meminfo", "MemTotal:")
+    if total is None and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return total
 
 
 def resident_memory() -> int:
@@ -54,23 +66,28 @@ def _field(path: Path, name: str) -> int | None:
 
 
 def _free_memory() -> int | None:
-    if (free := _field(Path("/proc/meminfo"), "MemAvailable:")) is not None:
+    if (free := _field(system.ROOT / "proc/meminfo", "MemAvailable:")) is not None:
         return free
     if sys.platform == "darwin":  # what is free there is not worth asking: the system compresses and caches
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
 
 
-def _cgroup_memory() -> int | None:
-    left = []
-    for folder in cgroups():
+def cgroup_memory() -> tuple[int, int] | None:
+    """(limit, what it leaves) of the cgroup that leaves the least, in bytes; None without a limit."""
+    limits = []
+    for folder in cgroups("memory"):
         limit, used = read(folder / "memory.max"), read(folder / "memory.current")
-        if limit and used and limit.isdigit() and used.isdigit():
-            left.append(max(0, int(limit) - int(used) + _file_cache(folder)))
-    return min(left, default=None)
+        if limit is None:
+            limit, used = read(folder / "memory.limit_in_bytes"), read(folder / "memory.usage_in_bytes")
+        if limit and used and limit.isdigit() and used.isdigit() and int(limit) < _UNLIMITED:
+            limits.append((int(limit), max(0, int(limit) - int(used) + _file_cache(folder))))
+    return min(limits, key=lambda pair: pair[1], default=None)
 
 
 def _file_cache(cgroup: Path) -> int:
     """Bytes of files that the kernel keeps and gives up when asked: reading a model leaves all of it there."""
-    fields = dict(line.split() for line in (read(cgroup / "memory.stat") or "").splitlines())
-    return int(fields.get("active_file", 0)) + int(fields.get("inactive_file", 0))
+    fields = dict(line.split(maxsplit=1) for line in (read(cgroup / "memory.stat") or "").splitlines() if " " in line)
+    whole = "total_" if "total_active_file" in fields else ""  # version 1 tells those below apart
+    found = [fields.get(f"{whole}{name}_file", "0") for name in ("active", "inactive")]
+    return sum(int(text) for text in found if text.isdigit())
