@@ -1,11 +1,14 @@
 """Ways to run the command line with the model of fake_model.py: in this process, in a pipe, on a terminal."""
 
+import fcntl
 import io
 import os
 import pty
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -88,8 +91,11 @@ def start(*argv: str, **kwargs: Any) -> AbstractContextManager["subprocess.Popen
 class Terminal:
     """The command line on a pseudo-terminal: what a person types, and waits to see."""
 
-    def __init__(self, *argv: str, script: str = SCRIPT, **kwargs: Any) -> None:
+    def __init__(self, *argv: str, script: str = SCRIPT, size: tuple[int, int] | None = None, **kwargs: Any) -> None:
+        """size: lines and columns."""
         self._master, slave = pty.openpty()
+        if size:
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
         streams = {"stdin": slave, "stdout": slave, "stderr": slave, "env": os.environ | {"TERM": "dumb"}}
         self._running = running([sys.executable, script, *argv], start_new_session=True, **(streams | kwargs))
         self.process = self._running.__enter__()

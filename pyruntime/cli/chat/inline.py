@@ -14,7 +14,7 @@ MAX_HELD = 400  # characters: a mark that is not closed by then is text; it boun
 _N = f"{{1,{MAX_HELD}}}?"
 _PIECE = re.compile(
     rf"""
-      (?P<ticks>`+) (?P<code>[^\n]{_N}) (?<!`)(?P=ticks)(?!`)
+      (?P<ticks>`+) (?!`) (?P<code>[^\n]{_N}) (?<!`)(?P=ticks)(?!`)
     | \*\*\* (?=[^\s*]) (?P<both>[^\n]{_N}) (?<=[^\s*])\*\*\*(?!\*)
     | \*\* (?=[^\s*]) (?P<strong>[^\n]{_N}) (?<=\S)\*\*(?!\*)
     | \* (?=[^\s*]) (?P<emphasis>[^\n]{_N}) (?<=[^\s*])\*(?!\*)

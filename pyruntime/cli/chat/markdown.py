@@ -22,9 +22,9 @@ _DIM: Style = frozenset(("dim",))
 _BOLD: Style = frozenset(("bold",))
 _TITLE: Style = frozenset(("bold", "underline"))
 # What a line may begin with and still become one of the below, once more of it is there.
-_UNCERTAIN = re.compile(r"\s*(#{1,6}|[-*+_=\s]*|\d{1,9}[.)]?|>|`+|~+|[-*+] ?|\d{1,9}[.)] )?$")
+_UNCERTAIN = re.compile(r"\s*(#{1,6}\s*|[-*+_=\s]*|\d{1,3}([.)]\s*)?|>[>\s]*|`+|~+)?$")
 _HEADING = re.compile(r"\s{0,3}(#{1,6})\s+")
-_ITEM = re.compile(r"(\s*)([-*+]|\d{1,9}[.)])\s+(?=\S)")
+_ITEM = re.compile(r"(\s*)([-*+]|\d{1,3}[.)])\s+(?=\S)")
 _QUOTE = re.compile(r"\s{0,3}((?:>\s?)+)")
 _FENCE = re.compile(r"(\s*)(`{3,}|~{3,})\s*([^`\s]*)[^`]*$")
 _RULE = re.compile(r"\s{0,3}(?:(?:-\s*){3,}|(?:\*\s*){3,}|(?:_\s*){3,})$")
@@ -139,17 +139,14 @@ class MarkdownAnswer:
             self._inside, self._at = _TITLE if len(heading[1]) == 1 else _BOLD, heading.end()
         elif item := _ITEM.match(line):
             indent, mark = item.groups()
-            bullet = mark if mark[0].isdigit() else "•"
-            self._page.begin(f"{indent}{bullet} ", " " * (len(indent) + len(bullet) + 1))
+            self._page.begin(indent, f"{mark if mark[0].isdigit() else '•'} ")
             self._at = item.end()
         elif quote := _QUOTE.match(line):
-            bars = "│ " * quote[1].count(">")
-            self._page.begin(bars, bars, _DIM)
+            self._page.begin("", "│ " * quote[1].count(">"), _DIM, repeated=True)
             self._at = quote.end()
         else:
-            indent = line[: len(line) - len(line.lstrip())].expandtabs(4)
-            self._page.begin(indent, indent)
             self._at = len(line) - len(line.lstrip())
+            self._page.begin(line[: self._at])
 
     def _space(self) -> None:
         """The empty line that is due."""
@@ -186,7 +183,7 @@ class MarkdownAnswer:
         assert self._table is not None
         table, self._table = self._table, None
         self._space()
-        if table.is_table:
+        if table.is_table and table.fits(self._page.width):
             self._page.lines(table.render(self._page.width))
             return
         for line in table.source:

@@ -10,6 +10,8 @@ from pyruntime.cli.chat.inline import Style, spans
 
 MAX_ROWS = 100  # a longer one is drawn in parts
 MAX_COLUMNS = 32
+MIN_CELL = 4  # columns of text: two wide characters; in a narrower window a table is shown as its source
+_FRAME = 3  # columns of a cell beside its text
 _CELL = re.compile(r"(?:\\.|`[^`]*`|[^|\\])*")
 _SEPARATOR = re.compile(r":?-+:?$")
 _RICH = {"code": "cyan"}  # our names of styles that are not rich's own
@@ -35,6 +37,10 @@ class Table:
             return False
         head, separator = _cells(self.source[0]), _cells(self.source[1])
         return len(head) == len(separator) <= MAX_COLUMNS and all(map(_SEPARATOR.match, separator))
+
+    def fits(self, width: int) -> bool:
+        """Whether so many columns leave each cell a few for its text."""
+        return len(_cells(self.source[0])) * (MIN_CELL + _FRAME) + 1 <= width
 
     def render(self, width: int) -> str:
         """Lines of at most `width` columns; cells that are longer are wrapped."""

@@ -17,6 +17,7 @@ _ERASE_BELOW = "\x1b[J"
 _NOT_FIRST = frozenset("、。，．！？；：」』）】〉》ー…,.!?;:)]}")  # these do not begin a line
 _AGREED = "\U0001f000"  # from here on terminals differ in how wide a character is, and before a joiner or a selector
 _MIN_WIDTH = 8
+_MIN_HEAD = 5  # columns: a bullet, or a number such as "100. "
 
 
 def styled(spans: Iterable[Span]) -> str:
@@ -45,22 +46,28 @@ class Wrapped:
         self._word_cells = 0
         self._spaces: list[Span] = []
         self._previewed = False
-        self.width = self._usable()
+        self._measure()
 
-    def _usable(self) -> int:
+    def _measure(self) -> None:
         # One column stays free: behind the last one, terminals differ in what erasing does.
-        return max(_MIN_WIDTH, self._columns() - 1)
+        usable = self._columns() - 1
+        self.width = max(_MIN_WIDTH, usable)
+        self._previews = usable >= _MIN_WIDTH  # or the terminal itself would wrap what is to be erased
 
     @property
     def at_start(self) -> bool:
         """Whether nothing stands on the line."""
         return self._column == 0 and not self._word and not self._spaces
 
-    def begin(self, head: str, hanging: str, style: Style = PLAIN) -> None:
-        """Begins a line with `head`; where it is wrapped, the next ones begin with `hanging`."""
-        limit = self.width // 2
-        self._put(head[:limit], style)
-        self._hanging = hanging[:limit]
+    def begin(self, indent: str, mark: str = "", style: Style = PLAIN, *, repeated: bool = False) -> None:
+        """Begins a line with white space, which in a narrow window gives way to the text, and a mark. Where the line is
+        wrapped, the next ones begin as far right, with the mark again if it is repeated."""
+        limit = max(_MIN_HEAD, self.width // 2)
+        mark = mark[:limit]
+        spaces = " " * min(self._cells(indent.expandtabs(4)), limit - len(mark))
+        self._put(spaces, PLAIN)
+        self._put(mark, style)
+        self._hanging = spaces + (mark if repeated else " " * len(mark))
 
     def text(self, text: str, style: Style = PLAIN) -> None:
         """Adds text without newlines. Wide characters, which need no space between them, are words of their own."""
@@ -90,7 +97,7 @@ class Wrapped:
 
     def flush(self, preview: str = "", style: Style = frozenset(("dim",))) -> None:
         """Writes all that is certain, and behind the cursor as much of the rest as fits its line."""
-        self.width = self._usable()
+        self._measure()
         shown, cells = self._shown(preview, style)
         out = styled(self._out)
         if self._previewed:
@@ -105,7 +112,7 @@ class Wrapped:
     def _shown(self, preview: str, style: Style) -> tuple[str, int]:
         """The word at hand and the beginning of the preview, and the cells that they take."""
         room = self.width - self._column
-        if len(self._spaces) + self._word_cells > room:  # the word's place is the next line
+        if not self._previews or len(self._spaces) + self._word_cells > room:  # the word's place is the next line
             return "", 0
         shown, cells = [], 0
         rest = (Span(" " if char == "\t" else char, style) for char in preview[: max(0, room)])
