@@ -152,7 +152,9 @@ class Model:
             "half": lambda: failing(["half"], rest),
         }
         thought = rest.partition(": ")[0] if verb == "think" else ""
-        stream = Stream(answers[verb](), "length" if verb == "full" else "stop", thought)
+        stream = Stream(
+            answers.get(verb, lambda: iter(messages[-1]["content"]))(), "length" if verb == "full" else "stop", thought
+        )
         if logprobs is not None:
             stream.result.logprobs = [TokenLogprob(5, -0.5, [(5, -0.5), (6, -1.25)][:logprobs])]
         if overflow == "drop" and verb == "drop":

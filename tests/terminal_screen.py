@@ -149,27 +149,28 @@ class ScreenTerminal(Terminal):
         chosen = without | {"TERM": "xterm-256color"} | (env or {})
         super().__init__(*argv, size=(lines, columns), env=chosen, **kwargs)
 
-    def until(self, condition: str | Callable[[Screen], object], seconds: float = TIMEOUT) -> None:
-        """Waits until the screen shows a text, or is as it should be."""
-        deadline = time.monotonic() + seconds
+    def until(self, condition: str | Callable[[Screen], object], what: str = "") -> None:
+        """Waits until the screen shows a text, or is as it should be; `what` names that."""
+        what = what or repr(condition)
+        deadline = time.monotonic() + TIMEOUT
         while not self._holds(condition):
             if self._feed(0.2) or self._holds(condition):
                 continue
             if self.process.poll() is not None:
-                pytest.fail(f"the process ended with {self.process.returncode}, its screen:\n{self._shown()}")
+                pytest.fail(f"waited for {what}, the process ended with {self.process.returncode}:\n{self._shown()}")
             if time.monotonic() > deadline:
-                pytest.fail(f"waited for {condition!r}, saw:\n{self._shown()}")
+                pytest.fail(f"waited for {what}, saw:\n{self._shown()}")
 
     def until_prompt(self) -> None:
         """Waits until an empty prompt takes keys."""
-        self.until(lambda screen: screen.takes_paste and screen.text and screen.text[-1] == ">")
+        self.until(lambda screen: screen.takes_paste and screen.text and screen.text[-1] == ">", "an empty prompt")
 
     def ask(self, line: str) -> str:
         """Type a line at the prompt; what is on the screen below it at the next one."""
         self.until_prompt()
         seen = len(self.screen.everything)
         self.type(f"{line}{ENTER}")
-        self.until(lambda screen: len(screen.everything) > seen and screen.takes_paste and screen.text[-1] == ">")
+        self.until(lambda screen: len(screen.everything) > seen and screen.takes_paste and screen.text[-1] == ">", line)
         return "\n".join(self.screen.everything[seen:-1])
 
     def resize(self, lines: int, columns: int) -> None:

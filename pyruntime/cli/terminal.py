@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import Self
+from typing import Self, TextIO
 
 _CONTROLS = [*range(0x20), 0x7F, *range(0x80, 0xA0)]  # C0, DEL, C1
 _REMOVED = {code: None for code in _CONTROLS if chr(code) not in "\n\t"}
@@ -24,6 +24,16 @@ def printable(text: str) -> str:
     return text.translate(_REMOVED)
 
 
+def moves_cursor() -> bool:
+    """Whether the terminal, where there is one, knows more than lines."""
+    return os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def styles(stream: TextIO) -> bool:
+    """Whether a stream goes to a terminal that takes colours, and whose owner wants them (https://no-color.org)."""
+    return stream.isatty() and moves_cursor() and not os.environ.get("NO_COLOR")
+
+
 def prepare_streams() -> None:
     """UTF-8 whatever the locale says, and something to write to and read from where the caller closed a stream."""
     wanted = (("stdin", "r", "replace"), ("stdout", "w", "replace"), ("stderr", "w", "backslashreplace"))
@@ -35,16 +45,17 @@ def prepare_streams() -> None:
             stream.reconfigure(encoding="utf-8", errors=errors)
 
 
-def say(text: str) -> None:
-    """One line on stderr, with control characters escaped; nothing fails when nobody listens."""
+def say(text: str, dim: bool = False) -> None:
+    """One line on stderr, with control characters escaped, dim where that can be; nothing fails when nobody listens."""
+    shown = text.translate(_ESCAPED)
     with suppress(OSError, ValueError):
-        print(text.translate(_ESCAPED), file=sys.stderr, flush=True)
+        print(f"\x1b[2m{shown}\x1b[0m" if dim and styles(sys.stderr) else shown, file=sys.stderr, flush=True)
 
 
-def note(text: str) -> None:
+def note(text: str, dim: bool = False) -> None:
     """One line on stderr that is no error, as `say`; with --quiet nothing."""
     if not _quiet:
-        say(text)
+        say(text, dim)
 
 
 def be_quiet(quiet: bool) -> None:
@@ -82,7 +93,7 @@ class Answer:
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()
-        self._dim = self._live and os.environ.get("TERM") != "dumb" and not os.environ.get("NO_COLOR")
+        self._dim = styles(sys.stdout)
         self._last = ""
         self._thinking = False
 

@@ -11,18 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from pyruntime.cli.terminal import moves_cursor
+
 # No paste marks, the plain style, a cursor that is seen, and nothing behind it.
 _RESTORED = b"\x1b[?2004l\x1b[0m\x1b[?25h\x1b[J"
-
-
-def styles() -> bool:
-    """Whether the answers go to a terminal that takes colours, and whose owner wants them (https://no-color.org)."""
-    return sys.stdout.isatty() and edits() and not os.environ.get("NO_COLOR")
-
-
-def edits() -> bool:
-    """Whether the terminal moves its cursor."""
-    return os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 @contextmanager
@@ -34,7 +26,7 @@ def kept_sane() -> Iterator[None]:
     def leave(number: int, _: FrameType | None) -> None:
         with suppress(OSError, termios.error):  # a terminal that has gone needs nothing
             termios.tcsetattr(fd, termios.TCSANOW, modes)
-            if edits():
+            if moves_cursor():
                 os.write(fd, _RESTORED)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

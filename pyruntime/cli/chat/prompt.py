@@ -67,6 +67,7 @@ class EditingReader:
     def __init__(self, out: TextIO, history: History | None) -> None:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import InMemoryHistory
+        from prompt_toolkit.layout.processors import TabsProcessor
         from prompt_toolkit.output.vt100 import Vt100_Output
         from prompt_toolkit.shortcuts import CompleteStyle
 
@@ -79,6 +80,7 @@ class EditingReader:
             output=vt100,
             history=InMemoryHistory(history.entries if history else []),
             key_bindings=self._keys(),
+            input_processors=[TabsProcessor(char1=" ", char2=" ")],  # not ^I for a pasted tab
             completer=_completer(),
             complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE,

@@ -14,7 +14,7 @@ from pyruntime.cli.chat.notes import remark, say_dropped
 from pyruntime.cli.chat.prompt import EditingReader, PlainReader, Reader, unquoted
 from pyruntime.cli.options import UsageError, say_if_full
 from pyruntime.cli.progress import reading, until_first
-from pyruntime.cli.terminal import Answer, note, say, say_error, show
+from pyruntime.cli.terminal import Answer, moves_cursor, note, say, say_error, show, styles
 from pyruntime.errors import PyruntimeError
 
 
@@ -66,7 +66,7 @@ class _Chat:
     def _answer(self, turn: Turn) -> None:
         """Shows an answer as it comes. Ctrl-C ends it: what came so far is shown, and in the conversation."""
         model, settings = self._conversation.model, self._conversation.settings
-        answer = MarkdownAnswer() if modes.styles() else Answer()
+        answer = MarkdownAnswer() if styles(sys.stdout) else Answer()
         with modes.answering():
             try:
                 with turn:
@@ -88,7 +88,7 @@ class _Chat:
 def _reader(no_history: bool) -> Reader:
     """Where turns come from. The prompt is shown where the answers are or, where those go elsewhere, on stderr."""
     out = sys.stdout if sys.stdout.isatty() else sys.stderr
-    if not (out.isatty() and modes.edits()):
+    if not (out.isatty() and moves_cursor()):
         return PlainReader(out)
     history = None
     if not no_history:
@@ -100,6 +100,6 @@ def _reader(no_history: bool) -> Reader:
 
 
 def _copy(text: str) -> None:
-    if not (sys.stdout.isatty() and modes.edits()):
+    if not (sys.stdout.isatty() and moves_cursor()):
         raise UsageError("/copy needs a terminal")
     modes.copy(text)
