@@ -1,8 +1,9 @@
 """A model that answers by rule, to test the command line without one: `python fake_model.py VERB ...`.
 
 The last message says what it does: "say TEXT", "think THOUGHT: TEXT", "history" (the messages as JSON),
-"options" (of the call, as JSON), "forever", "controls", "unicode", "nothing", "full" (the context ends), "drop TEXT"
-(for which two messages are left out), "fail ERROR" and "half ERROR" (after a piece).
+"options" (of the call, as JSON), "forever", "stubborn" (the same, and slow to stop), "controls", "unicode", "nothing",
+"full" (the context ends), "drop TEXT" (for which two messages are left out), "read FILE" (its text), "fail ERROR" and
+"half ERROR" (after a piece). Anything else is said again.
 """
 
 import fcntl
@@ -47,10 +48,13 @@ class Generation:
 
 
 class Stream:
-    def __init__(self, pieces: Iterator[str], finish_reason: str = "stop", thought: str = "") -> None:
+    def __init__(
+        self, pieces: Iterator[str], finish_reason: str = "stop", thought: str = "", stubborn: bool = False
+    ) -> None:
         self.result = Generation(finish_reason=finish_reason)
         self._pieces = pieces
         self._thought = thought
+        self._stubborn = stubborn
         self._ended = False
 
     def parts(self) -> Iterator[tuple[str, str]]:
@@ -69,6 +73,9 @@ class Stream:
 
     def close(self) -> None:
         """Wherever Ctrl-C came, in the model or while its words were written, the answer has not ended by itself."""
+        if self._stubborn:
+            print("closing", file=sys.stderr, flush=True)
+            threading.Event().wait(0.5)
         if not self._ended:
             self.result.finish_reason = "interrupted"
 
@@ -143,18 +150,19 @@ class Model:
             "history": lambda: iter([json.dumps(messages)]),
             "options": lambda: iter([json.dumps(options)]),
             "forever": ticks,
+            "stubborn": ticks,
             "controls": lambda: iter(CONTROLS),
             "unicode": lambda: iter(UNICODE),
             "nothing": lambda: iter(()),
             "drop": lambda: iter(rest),
             "full": lambda: iter(["cut"]),
+            "read": lambda: iter(Path(rest).read_bytes().decode()),
             "fail": lambda: failing((), rest),
             "half": lambda: failing(["half"], rest),
         }
         thought = rest.partition(": ")[0] if verb == "think" else ""
-        stream = Stream(
-            answers.get(verb, lambda: iter(messages[-1]["content"]))(), "length" if verb == "full" else "stop", thought
-        )
+        pieces = answers.get(verb, lambda: iter(messages[-1]["content"]))()
+        stream = Stream(pieces, "length" if verb == "full" else "stop", thought, stubborn=verb == "stubborn")
         if logprobs is not None:
             stream.result.logprobs = [TokenLogprob(5, -0.5, [(5, -0.5), (6, -1.25)][:logprobs])]
         if overflow == "drop" and verb == "drop":

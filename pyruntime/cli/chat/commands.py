@@ -103,7 +103,7 @@ class Commands:
             raise UsageError("/save needs the name of a file")
         saved.save(path, self._name, self._conversation.messages)
         self._path = path
-        self._show(f"saved: {len(self._conversation.messages)} messages in {path}")
+        self._show(f"saved: {_count(len(self._conversation.messages), 'message')} in {path}")
 
     def _load(self, path: str) -> None:
         if not path:
@@ -112,7 +112,7 @@ class Commands:
         self._conversation.load(messages)
         self._path = path
         by = "" if name == self._name else f", a conversation with {_beginning(name)}"
-        self._show(f"loaded: {len(messages)} messages of {path}{by}")
+        self._show(f"loaded: {_count(len(messages), 'message')} of {path}{by}")
         if question := next((m["content"] for m in reversed(messages) if m["role"] == "user"), ""):
             self._show(f"the last question was: {_beginning(question)}")
 
@@ -143,7 +143,7 @@ class Commands:
         if answer is None:
             raise UsageError("there is no answer to copy")
         self._to_clipboard(answer)
-        self._show(f"copied: {len(answer)} characters, if the terminal allows it")
+        self._show(f"copied: {_count(len(answer), 'character')}, if the terminal allows it")
 
     def _exit(self, _: str) -> None:
         raise Leave
@@ -162,7 +162,11 @@ def speed(result: Generation) -> str:
     """How many tokens an answer has, and how fast they came."""
     interrupted = ", interrupted" if result.finish_reason == "interrupted" else ""
     rate = _rate(result.timings["generate_tokens"], result.timings["generate_seconds"])
-    return f"{len(result.ids)} token{'s' * (len(result.ids) != 1)}, {rate}{interrupted}"
+    return f"{_count(len(result.ids), 'token')}, {rate}{interrupted}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _rate(tokens: float, seconds: float) -> str:

@@ -68,12 +68,13 @@ class EditingReader:
         from prompt_toolkit import PromptSession
         from prompt_toolkit.history import InMemoryHistory
         from prompt_toolkit.layout.processors import TabsProcessor
+        from prompt_toolkit.output import ColorDepth
         from prompt_toolkit.output.vt100 import Vt100_Output
         from prompt_toolkit.shortcuts import CompleteStyle
 
         self._pastes: dict[str, str] = {}  # by what the line shows in their place
         self._history = history
-        vt100 = Vt100_Output.from_pty(out)
+        vt100 = Vt100_Output.from_pty(out, default_color_depth=ColorDepth.from_env())  # which knows NO_COLOR
         vt100.enable_cpr = False  # a terminal far away answers late, and its answer would look typed
         self._session: PromptSession[str] = PromptSession(
             PROMPT,

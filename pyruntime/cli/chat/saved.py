@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from pyruntime.files import replacing
 
 FORMAT, VERSION = "pyruntime-conversation", 1
 MAX_BYTES = 64 << 20  # a conversation that fills a context of 2**20 tokens has a tenth of that
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class ConversationFileError(PyruntimeError):
@@ -29,6 +31,8 @@ def save(path: str, model: str, messages: list[Message]) -> None:
 
     ConversationFileError where that fails, and rather than the loss of a file that is something else.
     """
+    if _CONTROL.search(path):  # a paste that went wrong, and a trap for whoever lists the folder
+        _refuse(path, "a file name with a control character; choose another name to save to")
     target = Path(os.path.realpath(os.path.expanduser(path)))
     if os.path.lexists(target):
         try:
