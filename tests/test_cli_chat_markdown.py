@@ -100,7 +100,7 @@ def test_what_left_a_low_window_is_what_a_high_one_shows(source: Path, lines: in
 def test_an_interrupted_answer_leaves_no_style_and_no_preview() -> None:
     for source in SOURCES:
         text = source.read_text()
-        for cut in range(0, len(text), 7):
+        for cut in range(0, len(text), 17):
             screen = drawn([*text[:cut]], 24)
             screen.draw("X")
             assert screen.at[1] == 1, (source, cut)
