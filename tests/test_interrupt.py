@@ -113,6 +113,11 @@ assert np.isfinite(model.logits([1, 2, 3])).all()
 print(json.dumps(latencies))
 """
 
+MEASURE = """
+from pyruntime import hardware
+print(json.dumps([seconds_to_interrupt(lambda: hardware.measure(2), delay) for delay in delays]))
+"""
+
 
 def latencies(code: str, path: Path, first: float, step: float) -> list[float]:
     """Of signals first, first + step, ... seconds into the work."""
@@ -151,6 +156,10 @@ def test_a_real_model(code: str, model_path: Path) -> None:
 def test_loading_a_small_model(slow_path: Path) -> None:
     """Over before anyone could press a key; nothing is left of it all the same."""
     assert statistics.median(latencies(LOAD, slow_path, 0.05, 0.01)) < LIMIT
+
+
+def test_measuring_the_machine(slow_path: Path) -> None:
+    assert statistics.median(latencies(MEASURE, slow_path, 0.05, 0.17)) < LIMIT
 
 
 def test_what_a_handler_raises_comes_out(slow_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

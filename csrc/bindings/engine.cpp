@@ -26,12 +26,6 @@ void require_aligned(const void* data, const char* what) {
     if (reinterpret_cast<uintptr_t>(data) % 4 != 0) throw std::invalid_argument(std::string(what) + " must be aligned");
 }
 
-// True when a signal handler has raised (KeyboardInterrupt): the error stays set for the translator of Interrupted.
-bool signals_pending() {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
-}
-
 // A sequence of an engine, which it keeps alive.
 class BoundSequence {
   public:
@@ -143,7 +137,8 @@ PlanSpec read_plan(const py::dict& plan) {
 std::shared_ptr<Engine> load(const gguf::File& file, const std::vector<std::string>& weights, const py::dict& plan,
                              int64_t context, int64_t max_tokens, int n_threads, const std::string& kv_type,
                              size_t kv_max_bytes, const std::string& isa, const py::object& progress) {
-    if (n_threads < 1 || n_threads > 1024) throw std::invalid_argument("threads must be between 1 and 1024");
+    if (n_threads < 1 || n_threads > kMaxThreads)
+        throw std::invalid_argument("threads must be between 1 and " + std::to_string(kMaxThreads));
     if (max_tokens < 1 || max_tokens > 65536) throw std::invalid_argument("max_tokens must be between 1 and 65536");
     PlanSpec spec = read_plan(plan);
     const EngineConfig config{context, max_tokens, n_threads, kv_type_of(kv_type), kv_max_bytes, isa};

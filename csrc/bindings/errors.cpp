@@ -16,6 +16,11 @@ void raise(const char* name, const char* what) {
 
 }  // namespace
 
+bool signals_pending() {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
 void register_errors(py::module_&) {
     py::register_local_exception_translator([](std::exception_ptr p) {
         try {

@@ -8,5 +8,6 @@ PYBIND11_MODULE(_core, m) {
     register_gguf(m);
     register_kernels(m);
     register_engine(m);
+    register_hardware(m);
     register_sampler(m);
 }

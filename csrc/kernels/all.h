@@ -9,6 +9,7 @@
 #include "kernels/matmul_float.h"
 #include "kernels/matmul_formats.h"
 #include "kernels/matmul_quantized.h"
+#include "kernels/peak.h"
 #include "kernels/rows.h"
 //
 #include "kernels/attention_chunks.h"
@@ -116,6 +117,7 @@ constexpr KernelTable make_table(const char* name) {
     t.attention = attention;
     t.all_finite = all_finite;
     t.exp = exp_row;
+    t.int8_peak = int8_peak;
     return t;
 }
 

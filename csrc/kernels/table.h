@@ -15,6 +15,7 @@ namespace pyruntime {
 
 constexpr int kDirectTokens = 4;      // up to so many tokens are multiplied straight from the packed weights
 constexpr int kMaxAttentionTile = 8;  // of every ISA
+constexpr int kPeakShapes = 2;        // of the loop that measures
 
 // Of the q of a block: all 32, and the first 16.
 struct BlockSums {
@@ -118,6 +119,9 @@ struct KernelTable {
     void (*attention)(const AttentionArgs& args);
     bool (*all_finite)(const float* x, int64_t n);
     void (*exp)(const float* x, int64_t n, float* y);  // the sampler's weights
+    // Products of 16 rows of 4 weights (bytes, up to 15) and as many activations, the same 4 for each row, again and
+    // again; `sums` are those of the rows. Returns how many products were made. Long sums wrap around.
+    int64_t (*int8_peak)(int shape, const uint8_t* w, const int8_t* x, int64_t rounds, int32_t* sums);
 };
 
 // Panel of one group: blocks x 512 bytes, then blocks x 16 scales, then as many mins. The matrices of a gated product

@@ -211,6 +211,16 @@ struct UnsignedDot {
     static i32x16 end(Acc s, int32_t x_sum) { return add(s.wide, set1_i32(-kOffset * x_sum)); }
 };
 
+// Of kernels/peak.h: sums of pairs in int16.
+inline void forget(w8& w) { __asm__ volatile("" : "+x"(w.lo), "+x"(w.hi)); }
+inline i32x16 peak_step(i32x16 s, w8 w, w8 x) {
+    return add_i16(s, {_mm256_maddubs_epi16(w.lo, x.lo), _mm256_maddubs_epi16(w.hi, x.hi)});
+}
+inline i32x16 peak_sums(i32x16 s) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return madd(s, {ones, ones});
+}
+
 struct SignedOperand {
     w8 w, magnitude;  // |-128| is 128, unsigned
 };

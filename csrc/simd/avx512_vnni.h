@@ -121,6 +121,11 @@ inline i32x16 dot_step(i32x16 s, w8 w, const int8_t* x) {
     return {_mm512_dpbusd_epi32(s.v, w.v, _mm512_set1_epi32(four))};
 }
 
+// Of kernels/peak.h.
+inline void forget(w8& w) { __asm__ volatile("" : "+v"(w.v)); }
+inline i32x16 peak_step(i32x16 s, w8 w, w8 x) { return {_mm512_dpbusd_epi32(s.v, w.v, x.v)}; }
+inline i32x16 peak_sums(i32x16 s) { return s; }
+
 template <int kMax, int kOffset>
 struct UnsignedDot {
     using Acc = i32x16;

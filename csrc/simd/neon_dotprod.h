@@ -191,6 +191,14 @@ inline i32x16 dot_step(i32x16 s, w8 w, const int8_t* x) {
     return ints([&](int i) { return vdotq_lane_s32(s.v[i], vreinterpretq_s8_u8(w.v[i]), columns, 0); });
 }
 
+// Of kernels/peak.h.
+template <class Vector>
+inline void forget(Vector& a) { __asm__ volatile("" : "+w"(a.v[0]), "+w"(a.v[1]), "+w"(a.v[2]), "+w"(a.v[3])); }
+inline i32x16 peak_step(i32x16 s, w8 w, w8 x) {
+    return ints([&](int i) { return vdotq_s32(s.v[i], vreinterpretq_s8_u8(w.v[i]), vreinterpretq_s8_u8(x.v[i])); });
+}
+inline i32x16 peak_sums(i32x16 s) { return s; }
+
 template <int kMax, int kOffset>
 struct UnsignedDot {
     using Acc = i32x16;

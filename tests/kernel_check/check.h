@@ -88,5 +88,6 @@ void check_kv_store(Run& run);
 void check_attention(Run& run);
 void check_all_finite(Run& run);
 void check_exp(Run& run);
+void check_int8_peak(Run& run);
 
 }  // namespace kernel_check

@@ -43,6 +43,7 @@ std::vector<Check> all_checks() {
         {"rope", check_rope},
         {"kv_store", check_kv_store},
         {"attention", check_attention},
+        {"int8_peak", check_int8_peak},
     };
     for (const formats::TypeInfo& type : formats::all_types())
         if (type.supported)
