@@ -1,5 +1,5 @@
-// What the machine gives, to compare with what the engine makes of it. Both are upper bounds: the best of ten runs of
-// each of two loops, so that neither a neighbour nor the shape of a loop is taken for a limit of the machine.
+// What the machine gives, to compare with what the engine makes of it. Both are upper bounds: the best of a hundred
+// runs of each of two loops, so that neither a neighbour nor the shape of a loop is taken for a limit of the machine.
 #pragma once
 #include <cstddef>
 
