@@ -35,8 +35,8 @@ def processors() -> Processors:
     """What there is now."""
     online = os.cpu_count() or 1
     if sys.platform == "darwin":
-        cores = _sysctl("hw.physicalcpu") or online
-        return Processors(online, online, cores, _sysctl("hw.perflevel0.physicalcpu") or cores, None)
+        cores = sysctl("hw.physicalcpu") or online
+        return Processors(online, online, cores, sysctl("hw.perflevel0.physicalcpu") or cores, None)
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(online))
     cores = len({_core_of(cpu) for cpu in allowed})
     fast = len({_core_of(cpu) for cpu in allowed - _efficient(allowed)})
@@ -116,7 +116,7 @@ def _quota() -> float | None:
     return min(grants, default=None)
 
 
-def _sysctl(name: str) -> int | None:
+def sysctl(name: str) -> int | None:
     """A number of macOS's; None if it has none of that name."""
     import ctypes
 

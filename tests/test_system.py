@@ -115,7 +115,7 @@ def test_a_list_of_cpus_that_is_none(machine: Machine, text: str) -> None:
 def test_a_mac(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system.sys, "platform", "darwin")
     told = {"hw.physicalcpu": 10, "hw.perflevel0.physicalcpu": 8}
-    monkeypatch.setattr(system, "_sysctl", told.get)
+    monkeypatch.setattr(system, "sysctl", told.get)
     assert processors() == Processors(online=64, allowed=64, cores=10, fast_cores=8, quota=None)
     del told["hw.perflevel0.physicalcpu"]  # Intel's
     assert default_threads() == 10
