@@ -74,13 +74,11 @@ class Model:
             blueprint = arch.blueprint(file, context)
             needs = memory_needs(file, blueprint.plan, blueprint.context, threads=n_threads, kv_type=kv_type, ram=ram)
             self.memory: MemoryPlan = fitted(needs, context is not None, self.path)
-            if self.memory.context < blueprint.context:
-                blueprint = arch.blueprint(file, self.memory.context)
             self._blueprint = blueprint
             self.architecture = blueprint.architecture
             self.plan = blueprint.plan
             self.trained_context = blueprint.hparams.context_length
-            self.context = blueprint.context
+            self.context = self.memory.context  # the plan stays that of the wanted one: bits do not depend on memory
             self._engine: _core.Engine | None = _core.Engine(
                 file,
                 self.plan.weight_names,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny_gguf
+from families.phi3 import longrope
 
 import pyruntime.memory_plan
 from pyruntime import Model
@@ -148,3 +149,18 @@ def test_the_predicted_peak_is_the_real_one_within_5_percent(
     predicted, peak = json.loads(done.stdout)
     print(f"{predicted / 1e6:.1f} MB predicted, {peak / 1e6:.1f} MB taken: {predicted / peak:.3f}")
     assert predicted == pytest.approx(peak, rel=0.05)
+
+
+def test_little_memory_shortens_the_context_and_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Phi-3 chooses its rotary factors by the context that is wanted, here 512 and beyond the original 300."""
+    path = longrope(original=300).write(tmp_path / "phi3.gguf")
+    ids = list(range(40))
+    with Model(path, threads=1) as model:
+        wanted = model.logits(ids).tobytes()
+        free = model.memory.fixed - model.memory.process + 3 * model.memory.page
+    with_limit(path, free, monkeypatch)
+    with Model(path, threads=1) as model:
+        assert model.context == 192
+        assert model.logits(ids).tobytes() == wanted
+    with Model(path, threads=1, context=192) as model:  # asked for, it is another model
+        assert model.logits(ids).tobytes() != wanted

@@ -1,7 +1,8 @@
 """Phi-3, Phi-3.5 and Phi-4 (arXiv:2404.14219): q, k and v in one tensor, gate and up in another, and longrope
 (arXiv:2402.13753): factors for the original context, and others for a longer one.
 
-Which of them is decided once, by the context that the model is loaded for: a text's cache must not depend on how long it gets.
+Which of them is decided once, by the context that was asked for: a text's cache must not depend on how long it gets, nor its
+bits on how much of a default context the memory has room for.
 """
 
 from __future__ import annotations
