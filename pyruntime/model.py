@@ -348,6 +348,12 @@ class Model:
     # Inside
 
     def _rendered(self, messages: Any, tools: Any, template: str | None, extra: Mapping[str, Any]) -> Rendered:
+        if (
+            messages and isinstance(messages, Sequence) and isinstance(messages[-1], Mapping)
+        ):  # else the template refuses
+            content = messages[-1].get("content")
+            if isinstance(content, str):
+                self._check_text(content)
         try:
             chosen = self.chat_templates.choose(template, with_tools=bool(tools))
             return chosen.prompt(self.tokenizer, messages, tools, **extra)
@@ -367,6 +373,8 @@ class Model:
         return Stream(self.engine, job, owned=used if session is None else None)
 
     def _prompt_ids(self, prompt: Prompt) -> Ids:
+        if isinstance(prompt, str):
+            self._check_text(prompt)
         ids = as_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
         if len(ids) == 0:
             raise ValueError("the prompt is empty, and this model has no token to begin with")
@@ -382,6 +390,15 @@ class Model:
         shared = min(shared, len(ids) - 1)
         session.rewind(shared)
         return ids[shared:]
+
+    def _check_text(self, text: str) -> None:
+        """Refuses by its beginning a text that is many times too long: tokenizing 60 MB takes minutes and 13 GB."""
+        if len(text) > 64 * self.context:
+            n = len(self.tokenizer.encode(text[: 16 * self.context]))
+            if n > 2 * self.context:
+                raise ContextError(
+                    f"the prompt has more than {n} tokens and the context {self.context}; shorten the text"
+                )
 
     def _check_length(self, n_prompt: int) -> None:
         if n_prompt >= self.context:

@@ -86,10 +86,3 @@ def test_ram_is_a_limit(model_path: Path) -> None:
     assert tight.stdout == ""
     assert tight.stderr.endswith("and ram allows 157 MB; the model does not fit\n")
     assert run_installed(*argv, "--ram", "250M").stdout == run_installed(*argv).stdout
-
-
-def test_ram_holds_for_what_the_plan_does_not_know(model_path: Path, tmp_path: Path) -> None:
-    """Millions of words to tokenize: refused, where there would be room for them."""
-    (text := tmp_path / "words.txt").write_text("some words " * 5_000_000)
-    done = run_installed("generate", str(model_path), "--file", str(text), "--raw", "--ram", "250M")
-    assert (done.returncode, done.stdout, done.stderr) == (MemoryLimitError.exit_code, "", "pyruntime: out of memory\n")

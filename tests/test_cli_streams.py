@@ -127,3 +127,19 @@ def test_interrupted_chat_in_a_pipe(model_file: Path) -> None:
         out, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (130, b"")
     assert b"more" not in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to it")
+@pytest.mark.parametrize(("flags", "is_held"), [(["--ram", "1G"], True), ([], False)])
+def test_ram_is_the_systems_limit_too(model_file: Path, flags: list[str], is_held: bool) -> None:
+    with start("chat", str(model_file), *flags, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"say loaded\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"loaded\n"
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        (of_data,) = (line for line in limits.splitlines() if line.startswith("Max data size"))
+        assert ("unlimited" not in of_data.split()[3]) == is_held
+        process.stdin.close()
+        assert process.wait(TIMEOUT) == 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tiny_gguf
+from cost import cost
 
 from pyruntime import Model
 from pyruntime.errors import ContextError
@@ -150,3 +151,14 @@ def test_turns_of_tools_and_of_greetings_go_whole(model: Model) -> None:
         if n == 11:
             assert note in kept
             assert n_dropped > len(head) - 2
+
+
+def test_a_text_of_megabytes_is_refused_by_its_beginning(model: Model) -> None:
+    """Tokenizing all of it would take minutes, and gigabytes."""
+    text = WORDS * 1_000_000
+    with cost() as spent:
+        for ask in (model.generate, model.stream, lambda text: model.chat([{"role": "user", "content": text}])):
+            with pytest.raises(ContextError, match=r"the prompt has more than \d+ tokens and the context 256"):
+                ask(text)
+    assert spent.seconds < 3  # measured: 0.1
+    assert spent.megabytes < 200
