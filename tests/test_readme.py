@@ -42,3 +42,18 @@ def test_chat_transcript(model_path: Path) -> None:
     run = subprocess.run(command, input="\n".join(turns) + "\n", capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == answers
+
+
+@pytest.mark.model
+def test_inspect(model_path: Path, tmp_path: Path) -> None:
+    """All but the sizes that depend on the machine, and the metadata, which the README leaves out."""
+    shown = re.search(r"<!-- inspect -->\n```\n\$ pyruntime inspect my-model.gguf\n(.*?)```", README, re.DOTALL)
+    assert shown is not None
+    (tmp_path / "my-model.gguf").symlink_to(model_path)
+    command = [sys.executable, "-P", "-m", "pyruntime", "inspect", "my-model.gguf"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, cwd=tmp_path).stdout
+    assert _without_memory(out.partition("\n\n")[0]) == _without_memory(shown.group(1).rstrip())
+
+
+def _without_memory(text: str) -> str:
+    return re.sub(r"(Python |leaves |^memory +)\d[\d.]* [MG]B", r"\1", text, flags=re.MULTILINE)

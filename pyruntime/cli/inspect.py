@@ -83,7 +83,8 @@ def _lines(found: Inspection) -> list[str]:
     lines += [("", line) for line in (columns(types, right=frozenset({1, 2, 3, 4})) if types else [])]
     lines += [("tokenizer", _tokenizer(found)), ("template", _templates(found))]
     if found.memory is not None:
-        lines += [("memory", line) for line in _memory(found.memory)]
+        trained = found.shape.trained_context if found.shape else 0
+        lines += [("memory", line) for line in _memory(found.memory, trained)]
     lines.append(("runs", "yes" if found.obstacle is None else f"no: {visible(found.obstacle)}"))
     width = max(len(head) for head, _ in lines)
     heads = ["", *(head for head, _ in lines)]
@@ -122,7 +123,7 @@ def _templates(found: Inspection) -> str:
     return ", ".join(f"{visible(name)} ({length:,} characters)" for name, length in found.chat_templates.items())
 
 
-def _memory(m: MemoryPlan) -> list[str]:
+def _memory(m: MemoryPlan, trained: int) -> list[str]:
     parts = {
         "weights": m.weights,
         "keys and values": m.kv,
@@ -133,7 +134,10 @@ def _memory(m: MemoryPlan) -> list[str]:
     total = f"{size(m.predicted)} with a context of {m.context:,} tokens"
     lines = [f"{total}: {', '.join(f'{name} {size(n)}' for name, n in parts.items())}"]
     if m.limit is not None:
-        room = f"room for {m.largest_context:,} tokens" if m.largest_context else "the model does not fit"
+        if m.largest_context >= trained:
+            room = "room for as many as it was trained on"
+        else:
+            room = f"room for {m.largest_context:,} tokens" if m.largest_context else "the model does not fit"
         lines.append(f"{m.limited_by} {size(m.limit)}: {room}")
     return lines
 
