@@ -56,4 +56,4 @@ def test_inspect(model_path: Path, tmp_path: Path) -> None:
 
 
 def _without_memory(text: str) -> str:
-    return re.sub(r"(Python |leaves |^memory +)\d[\d.]* [MG]B", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r"(Python |activations |leaves |^memory +)\d[\d.]* [MG]B", r"\1", text, flags=re.MULTILINE)
