@@ -5,8 +5,10 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import tiny_gguf
 
 RUNS = 10  # the best of at most so many: an interrupt, a cold cache or a slow clock only ever adds
 
@@ -49,3 +51,17 @@ def test_help_loads_neither_numpy_nor_the_core() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "argv", [["chat", "MODEL", "--max-tokens", "1"], ["generate", "MODEL", "hi", "--max-tokens", "1"]]
+)
+def test_what_a_terminal_needs_is_not_loaded_in_a_pipe(argv: list[str], tmp_path: Path) -> None:
+    path = tiny_gguf.write(tmp_path / "model.gguf")
+    words = [str(path) if word == "MODEL" else word for word in argv]
+    code = (
+        f"import sys; from pyruntime.cli import main; assert main({words!r}) == 0\n"
+        "print(*{'rich', 'prompt_toolkit', 'asyncio', 'huggingface_hub'} & set(sys.modules), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], input="hello\n", check=True, capture_output=True, text=True)
+    assert run.stderr.split() == []
