@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from pyruntime import __version__, _core, catalogue, hub, memory, system
+from pyruntime import __version__, _core, catalogue, hardware, hub, memory, system
 from pyruntime.errors import UnsupportedError
 
 _LITTLE_MEMORY = 1 << 30  # bytes: less than a model of a billion parameters takes
@@ -78,6 +78,7 @@ def diagnose(measure: bool = True) -> Diagnosis:
     limit = memory.cgroup_memory()
     folder = catalogue.models_folder()
     packages = _packages()
+    measured = hardware.measure(processors.threads) if measure and isa else None
     return Diagnosis(
         version=__version__,
         build=f"{build['compiler']}, {build['build_type']}{', sanitized' if build['sanitized'] else ''}",
@@ -93,8 +94,8 @@ def diagnose(measure: bool = True) -> Diagnosis:
         memory_total=memory.total_memory(),
         memory_available=memory.available_memory(),
         cgroup_limit=limit and limit[0],
-        memory_bandwidth=_core.memory_bandwidth(processors.threads) if measure else None,
-        int8_peak=_core.int8_peak(processors.threads) if measure and isa else None,
+        memory_bandwidth=None if measured is None else measured.memory_bandwidth,
+        int8_peak=None if measured is None else measured.int8_peak,
         models_folder=str(folder),
         hub_folder=str(hub.cache_folder()),
         disk_free=shutil.disk_usage(_existing(folder)).free,

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.skipif(
 
 # Of each verb the ways to call it that need no network. MODEL is a file, HUB a name of the hub that is in the cache.
 CALLS = {
-    "bench": [["MODEL", "--prefill", "8", "--generate", "2", "--repetitions", "1"]],
     "chat": [["MODEL", "--max-tokens", "2"], ["HUB", "--max-tokens", "2", "--json"]],
     "completion": [["bash"], ["zsh"], ["fish"]],
     "doctor": [[], ["--json"]],

@@ -42,8 +42,8 @@ def _lines(d: Diagnosis) -> list[str]:
         ("threads", _threads(d)),
         ("memory", _memory(d)),
     ]
-    if d.memory_bandwidth is not None:
-        peak = "" if d.int8_peak is None else f", {d.int8_peak / 1e12:.2f} Tera-ops/s of int8"
+    if d.memory_bandwidth is not None and d.int8_peak is not None:
+        peak = f", {d.int8_peak / 1e12:.2f} Tera-ops/s of int8"
         lines.append(
             (
                 "measured",
