@@ -56,7 +56,10 @@ def fetch(entry: Entry, folder: Path, report: Report | None = None, check: bool 
     path = folder / entry.file
     try:
         if _is_cached(path, entry):
-            if not check or hash_file(path) == entry.sha256:
+            if not check:
+                return path
+            report.note(f"checking {entry.name}")
+            if hash_file(path, progress=lambda done: report.progress(done, entry.bytes)) == entry.sha256:
                 return path
             report.note(f"{entry.name} in the cache is damaged: it is fetched again")
             path.unlink()
@@ -84,12 +87,16 @@ def check_room(folder: Path, n_bytes: int) -> None:
         raise Failed(f"{n_bytes / 1e6:.0f} MB more are needed, and the disk of {folder} has {free / 1e6:.0f} MB free")
 
 
-def hash_file(path: Path, digest: "hashlib._Hash | None" = None) -> str:
-    """The checksum of a file in hexadecimal: sha256, or what `digest` begins."""
+def hash_file(path: Path, digest: "hashlib._Hash | None" = None, progress: Callable[[int], None] | None = None) -> str:
+    """The checksum of a file in hexadecimal: sha256, or what `digest` begins. progress is told how many bytes are read."""
     digest = digest or hashlib.sha256()
+    done = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done)
     return digest.hexdigest()
 
 

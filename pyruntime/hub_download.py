@@ -259,7 +259,7 @@ def _new_digest(part: Remote) -> "hashlib._Hash":
 
 def _digest_of(path: Path, part: Remote, report: Report) -> str:
     report.note(f"checking {shown_name(part.path)}")
-    return hash_file(path, _new_digest(part))
+    return hash_file(path, _new_digest(part), lambda done: report.progress(done, part.size))
 
 
 def _size(path: Path) -> int:

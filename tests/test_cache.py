@@ -192,7 +192,7 @@ def test_pull_of_the_catalogue_checks_what_is_there(cli: Cli, monkeypatch: pytes
     from pyruntime import fetch
 
     path = tiny()
-    assert cli("pull", "T") == (0, f"{path}\n", "")
+    assert cli("pull", "T") == (0, f"{path}\n", "checking tiny\n")
     put(path, OTHER[:-1] + b"!")
     fetched: list[str] = []
 
