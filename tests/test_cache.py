@@ -203,7 +203,8 @@ def test_pull_of_the_catalogue_checks_what_is_there(cli: Cli, monkeypatch: pytes
     monkeypatch.setattr(fetch, "_download", download)
     assert pyruntime.pull("tiny") == path  # a file of the right size is trusted where nobody asks to check it
     assert not fetched
-    assert cli("pull", "tiny") == (0, f"{path}\n", "tiny in the cache is damaged: it is fetched again\n")
+    told = "checking tiny\ntiny in the cache is damaged: it is fetched again\n"
+    assert cli("pull", "tiny") == (0, f"{path}\n", told)
     assert fetched == ["tiny"]
     assert path.read_bytes() == OTHER
 
