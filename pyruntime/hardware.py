@@ -29,21 +29,22 @@ class Hardware:
         )
 
 
-def measure(threads: int, isa: str = "") -> Hardware:
+def measure(threads: int, isa: str = "", free: int | None = None) -> Hardware:
     """Both, with so many threads: about 0.6 s. isa: empty is the one that a model loaded now would use.
 
-    Takes memory for a moment: four times the caches, at least 256 MB, at most a quarter of what is free.
+    Takes memory for a moment: four times the caches, at least 256 MB, at most a quarter of what is free (bytes; None is what
+    the system and the cgroup have left).
     """
-    return Hardware(_core.memory_bandwidth(threads, _buffer_bytes()), _core.int8_peak(threads, isa))
+    return Hardware(_core.memory_bandwidth(threads, _buffer_bytes(free)), _core.int8_peak(threads, isa))
 
 
-def _buffer_bytes() -> int:
-    wanted = max(_LEAST_BUFFER, 4 * _cache_bytes())
-    free = available_memory()
-    return wanted if free is None else min(wanted, free // 4)
+def _buffer_bytes(free: int | None = None) -> int:
+    wanted = max(_LEAST_BUFFER, 4 * cache_bytes())
+    limits = [n for n in (free, available_memory()) if n is not None]
+    return min([wanted, *(n // 4 for n in limits)])
 
 
-def _cache_bytes() -> int:
+def cache_bytes() -> int:
     """Bytes of all caches of the last level; 0 if unknown."""
     found: dict[int, dict[str, int]] = {}  # by level and by the processors that share it
     for cache in _CPUS.glob("cpu[0-9]*/cache/index[0-9]*"):

@@ -134,6 +134,7 @@ def test_the_buffer_outgrows_the_caches_and_not_what_is_free(monkeypatch: pytest
     assert hardware._buffer_bytes() == 4 * 2 * 96 << 20
     monkeypatch.setattr(hardware, "available_memory", lambda: 1 << 30)
     assert hardware._buffer_bytes() == 1 << 28
+    assert hardware._buffer_bytes(free=1 << 29) == 1 << 27
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1025])
