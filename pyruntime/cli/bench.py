@@ -103,7 +103,9 @@ def _lines(found: Benchmark, path: str, load_seconds: float) -> list[str]:
         (
             *_speed("generate", found.generate),
             f"{found.gigabytes_per_second:.1f} GB/s",
-            f"{share:.0%} of {bandwidth}" if share is not None else f"{bandwidth}, but the caches hold much of it",
+            f"{share:.0%} of {bandwidth}"
+            if share is not None
+            else f"{bandwidth}, but the caches hold much of the model",
         ),
     ]
     return [
