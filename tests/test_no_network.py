@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 # Of each verb the ways to call it that need no network. MODEL is a file, HUB a name of the hub that is in the cache.
 CALLS = {
+    "bench": [["MODEL", "--prefill", "8", "--generate", "2"], ["HUB", "--prefill", "8", "--generate", "2", "--json"]],
     "chat": [["MODEL", "--max-tokens", "2"], ["HUB", "--max-tokens", "2", "--json"]],
     "completion": [["bash"], ["zsh"], ["fish"]],
     "doctor": [[], ["--json"]],
