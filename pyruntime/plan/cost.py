@@ -32,7 +32,7 @@ class Cost:
     and of the keys and values what its window holds.
 
     Operations are two for each multiplication that is added up: of products with matrices, of queries with keys, and of
-    weights with values. What norms, activations and the rest compute is left out, a percent or two.
+    weights with values. What norms, activations and the rest compute is left out.
     """
 
     def __init__(self, file: _core.GGUF, plan: Plan, kv_type: str) -> None:
