@@ -12,6 +12,7 @@ import fake_hub
 import fake_model
 import pytest
 from cli_tools import Cli
+from distributions import Distributions
 
 from pyruntime.catalogue import DEFAULT, find, models_folder
 from pyruntime.errors import FetchError
@@ -47,6 +48,12 @@ def real_model() -> Callable[[str], Path]:
 def model_path(real_model: Callable[[str], Path]) -> Path:
     """The default model's file."""
     return real_model(DEFAULT)
+
+
+@pytest.fixture(scope="session")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
+    """The sdist, the wheel and an environment with it. They take minutes: for slow tests."""
+    return Distributions(tmp_path_factory.mktemp("distributions"))
 
 
 @pytest.fixture(autouse=True)
