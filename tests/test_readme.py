@@ -1,59 +1,119 @@
-"""What the README shows is what comes out: the contract gives the same words on every machine."""
+"""What the README shows is what comes out: the contract gives the same words on every machine. Its commands and examples are run
+as they stand, by this environment, and (slow) by one that holds the wheel and nothing of the checkout or the tests."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from distributions import Distributions, environment
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"<!-- python -->\n```python\n(.*?)```\n\n<!-- output -->\n```\n(.*?)```", README, re.DOTALL)
-SEED = "5"
 TRANSCRIPT = re.search(r"<!-- transcript: .*? -->\n```\n(.*?)```", README, re.DOTALL)
+LINES = re.findall(r"^    (\S.*)$", re.sub(r"```.*?```", "", README, flags=re.DOTALL), re.MULTILINE)
+TESTS = "pip install '.[test]' && pytest"  # what runs this
+COMMANDS = [line.removeprefix("pip install . && ") for line in LINES if line != TESTS]
+QUESTION = "What is the capital of France?\n"
+
+
+@dataclass(frozen=True)
+class User:
+    """Types what the README shows, in a folder of their own, with `python` and `pyruntime` out of `programs`."""
+
+    folder: Path
+    programs: Path
+    variables: dict[str, str]
+
+    def types(self, line: str, stdin: str = "") -> str:
+        """What comes out, if nothing went wrong or was complained of."""
+        env = self.variables | {"PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"}
+        command = ["sh", "-c", line]
+        done = subprocess.run(
+            command, cwd=self.folder, env=env, input=stdin, capture_output=True, text=True, timeout=300
+        )
+        assert (done.returncode, done.stderr) == (0, ""), line
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def programs_here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`python` and `pyruntime` of this environment: it need not have them in its PATH, nor have pyruntime installed."""
+    folder = tmp_path_factory.mktemp("programs")
+    for name, arguments in {"python": "", "pyruntime": "-m pyruntime"}.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P {arguments} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model_path: Path) -> Path:
+    """A model of the user's own, a question, and a cache that holds the default model."""
+    (tmp_path / "my-model.gguf").symlink_to(model_path)
+    (tmp_path / "question.txt").write_text(QUESTION)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "models").symlink_to(model_path.parent)
+    return tmp_path
+
+
+@pytest.fixture
+def here(folder: Path, programs_here: Path) -> User:
+    return User(folder, programs_here, os.environ | {"PYRUNTIME_HOME": str(folder / "home")})
+
+
+@pytest.fixture(params=["here", pytest.param("wheel", marks=pytest.mark.slow)])
+def user(request: pytest.FixtureRequest, folder: Path, here: User) -> User:
+    if request.param == "here":
+        return here
+    distributions: Distributions = request.getfixturevalue("distributions")
+    return User(folder, distributions.python.parent, environment(PYRUNTIME_HOME=str(folder / "home")))
 
 
 def test_the_readme_has_examples() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == README.count("```python\n") >= 3
     assert TRANSCRIPT is not None
-    assert f"$ pyruntime chat --seed {SEED}\n" in TRANSCRIPT.group(1)
+    assert TESTS in LINES
+    assert len(COMMANDS) >= 4
+    assert all(re.match(r"(cat question\.txt \| )?pyruntime ", line) for line in COMMANDS)
 
 
 @pytest.mark.model
-@pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=["ten_lines", "session", "inside"])
-def test_python_examples(source: str, expected: str, model_path: Path, tmp_path: Path) -> None:
-    script = source.replace('"my-model.gguf"', repr(str(model_path)))
-    run = subprocess.run(
-        [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120, cwd=tmp_path
-    )
-    assert run.stderr == ""
-    assert run.stdout == expected
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands(line: str, user: User, here: User) -> None:
+    out = user.types(line)
+    if "--json" in line:
+        shown = json.loads(out)
+        again = json.loads(here.types(f"{line} --seed {shown['seed']}"))
+        assert shown["text"]
+        assert (shown["text"], shown["ids"]) == (again["text"], again["ids"])
+    elif " generate " in line:
+        assert "--temperature 0" in line  # what is drawn needs a seed to be drawn again
+        assert out.strip()
+        assert out == here.types(line)
+    else:
+        assert out == ""  # a chat that nobody says anything in
 
 
 @pytest.mark.model
-def test_chat_transcript(model_path: Path) -> None:
+@pytest.mark.parametrize(("source", "expected"), EXAMPLES, ids=map(str, range(len(EXAMPLES))))
+def test_python_examples(source: str, expected: str, user: User) -> None:
+    (user.folder / "example.py").write_text(source)
+    assert user.types("python example.py") == expected
+
+
+@pytest.mark.model
+def test_chat_transcript(user: User) -> None:
     assert TRANSCRIPT is not None
-    lines = TRANSCRIPT.group(1).splitlines()[3:]  # after the command and the two lines of greeting
+    command, *lines = TRANSCRIPT.group(1).splitlines()
+    lines = lines[2:]  # after the greeting, which names the machine's threads and instruction set
     turns = [line.removeprefix("> ") for line in lines if line.startswith("> ")]
     answers = [line for line in lines if not line.startswith("> ")]
-    command = [sys.executable, "-P", "-m", "pyruntime", "chat", str(model_path), "--seed", SEED]
-    run = subprocess.run(command, input="\n".join(turns) + "\n", capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == answers
-
-
-@pytest.mark.model
-def test_inspect(model_path: Path, tmp_path: Path) -> None:
-    """All but the sizes that depend on the machine, and the metadata, which the README leaves out."""
-    shown = re.search(r"<!-- inspect -->\n```\n\$ pyruntime inspect my-model.gguf\n(.*?)```", README, re.DOTALL)
-    assert shown is not None
-    (tmp_path / "my-model.gguf").symlink_to(model_path)
-    command = [sys.executable, "-P", "-m", "pyruntime", "inspect", "my-model.gguf"]
-    out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, cwd=tmp_path).stdout
-    assert _without_memory(out.partition("\n\n")[0]) == _without_memory(shown.group(1).rstrip())
-
-
-def _without_memory(text: str) -> str:
-    return re.sub(r"(Python |activations |leaves |^memory +)\d[\d.]* [MG]B", r"\1", text, flags=re.MULTILINE)
+    assert "--seed" in command
+    assert user.types(command.removeprefix("$ "), "\n".join(turns) + "\n").splitlines() == answers
