@@ -65,7 +65,7 @@ class Distributions:
 
     @cached_property
     def network(self) -> bool:
-        """Whether the wheel's build could have reached one: where the system grants no namespace, pip alone is told to stay away."""
+        """Whether the wheel's build could have reached one: where there are no namespaces, pip alone is told to stay away."""
         return subprocess.run([*_NO_NETWORK, "true"], capture_output=True).returncode != 0
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The check that .ci/run makes of objects compiled with instruction-set flags: it sees what it is for."""
+"""The check that .ci/run makes of the objects of a build: it sees what it is for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-problems = runpy.run_path(str(Path(__file__).parent.parent / "tools" / "check_objects.py"))["problems"]
+CHECK = runpy.run_path(str(Path(__file__).parent.parent / "tools" / "check_objects.py"))
+problems, beyond_the_first_cpus = CHECK["problems"], CHECK["beyond_the_first_cpus"]
 TABLE = ("D", "pyruntime::kernels_avx2")
 
 
@@ -31,3 +32,52 @@ def test_its_table_and_nothing_else() -> None:
 def test_what_it_refuses(symbols: list[tuple[str, str]], problem: str) -> None:
     (found,) = problems("avx2", symbols)
     assert problem in found
+
+
+def listing(platform: str, *instructions: str) -> str:
+    lines = [f"  {4 * i:x}:\t{instruction}" for i, instruction in enumerate(instructions)]
+    return "\n".join(["", f"a.o:     file format {platform}", "", "0000000000000000 <f>:", *lines])
+
+
+@pytest.mark.parametrize(
+    ("platform", "instructions"),
+    [
+        ("elf64-x86-64", ["push   %rbp", "movaps %xmm0,%xmm1", "pshufd $0x1,%xmm0,%xmm1", "rep stos %al,%es:(%rdi)"]),
+        ("elf64-x86-64", ["tzcnt  %eax,%eax", "xgetbv", "pextrw $0x1,%xmm0,%eax", "call   0 <vdot>"]),
+        ("elf64-littleaarch64", ["fmadd\ts0, s1, s2, s0", "fcvt\ts0, h0", "fcvtl\tv0.4s, v0.4h", "fmov\tw0, h0"]),
+    ],
+)
+def test_what_the_first_cpus_have(platform: str, instructions: list[str]) -> None:
+    assert beyond_the_first_cpus(listing(platform, *instructions)) == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "instruction", "name"),
+    [
+        ("elf64-x86-64", "haddps %xmm1,%xmm0", "haddps"),
+        ("elf64-x86-64", "pshufb %xmm1,%xmm0", "pshufb"),
+        ("elf64-x86-64", "roundss $0x9,%xmm0,%xmm0", "roundss"),
+        ("elf64-x86-64", "popcnt %edi,%eax", "popcnt"),
+        ("elf64-x86-64", "crc32b %sil,%eax", "crc32b"),
+        ("elf64-x86-64", "shlx   %rsi,%rdi,%rax", "shlx"),
+        ("elf64-x86-64", "vzeroupper", "vzeroupper"),
+        ("elf64-x86-64", "vpdpbusd %zmm1,%zmm2,%zmm0", "vpdpbusd"),
+        ("elf64-x86-64", "kmovw  %eax,%k1", "kmovw"),
+        ("elf64-littleaarch64", "sdot\tv0.4s, v1.16b, v2.16b", "sdot"),
+        ("elf64-littleaarch64", "fadd\tv0.8h, v0.8h, v1.8h", "fadd"),
+        ("elf64-littleaarch64", "fmadd\th0, h1, h2, h0", "fmadd"),
+    ],
+)
+def test_what_came_later(platform: str, instruction: str, name: str) -> None:
+    assert beyond_the_first_cpus(listing(platform, "nop", instruction)) == [f"newer than the platform: {name}"]
+
+
+def test_the_build_is_for_no_machine_in_particular() -> None:
+    root = Path(__file__).parent.parent
+    built_by = [
+        root / "CMakeLists.txt",
+        root / "pyproject.toml",
+        root / ".ci" / "run",
+        *root.glob(".github/workflows/*"),
+    ]
+    assert not [str(path) for path in built_by if "march=native" in path.read_text(encoding="utf-8")]

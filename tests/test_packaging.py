@@ -47,7 +47,9 @@ def test_the_sdist_holds_what_builds_and_nothing_else(distributions: Distributio
 
 @pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(distributions: Distributions) -> None:
-    described = {f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
+    described = {
+        f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
+    }
     with zipfile.ZipFile(distributions.wheel) as archive:
         held = set(archive.namelist())
     (extension,) = (name for name in held if name.endswith(".so"))
@@ -99,7 +101,9 @@ def test_the_extension_needs_the_systems_libraries_alone(distributions: Distribu
 @pytest.mark.slow
 def test_a_network_is_out_of_reach_of_the_build(distributions: Distributions, tmp_path: Path) -> None:
     if distributions.network:
-        pytest.skip("the system grants this process no network namespace: pip's --no-index alone kept the build offline")
+        pytest.skip(
+            "the system grants this process no network namespace: pip's --no-index alone kept the build offline"
+        )
     code = "import socket; socket.create_connection(('127.0.0.1', 9), timeout=5)"
     command = ["unshare", "--net", "--map-root-user", sys.executable, "-c", code]
     done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True)
