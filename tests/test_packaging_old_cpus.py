@@ -42,7 +42,7 @@ def numpy_of_old(distributions: Distributions, tmp_path_factory: pytest.TempPath
     return folder
 
 
-def tiny_on(cpu: str, python: Path, model: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+def tiny_on(cpu: str, python: Path, model: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ["qemu-x86_64", "-cpu", cpu, python, RUN_TINY, model]
     return subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=300)
 
