@@ -44,7 +44,7 @@ def numpy_of_old(distributions: Distributions, tmp_path_factory: pytest.TempPath
 
 def tiny_on(cpu: str, python: Path, model: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ["qemu-x86_64", "-cpu", cpu, python, RUN_TINY, model]
-    return subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment(**variables), capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize(("cpu", "isa"), [("Nehalem", "scalar"), ("SandyBridge", "scalar"), ("Haswell", "avx2")])

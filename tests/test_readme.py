@@ -37,7 +37,7 @@ class User:
         env = self.variables | {"PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"}
         command = ["sh", "-c", line]
         done = subprocess.run(
-            command, cwd=self.folder, env=env, input=stdin, capture_output=True, text=True, timeout=300
+            command, cwd=self.folder, env=env, input=stdin, capture_output=True, text=True, timeout=600
         )
         assert (done.returncode, done.stderr) == (0, ""), line
         return done.stdout
