@@ -61,6 +61,11 @@ def shown(value: Any) -> str:
     return text if n <= 80 and len(text) <= 100 else f"{text[:80]}..."
 
 
+def shown_path(path: str) -> str:
+    """A path, whole: with escapes for what a terminal obeys, and for bytes that are no text."""
+    return path if path.isprintable() else repr(path)[1:-1]
+
+
 def shown_name(name: str) -> str:
     """A name out of a file, as it is if that does no harm."""
     return name if name.isprintable() and len(name) <= 100 else shown(name)

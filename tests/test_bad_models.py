@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_gguf
+from cost import cost
 from numpy.typing import NDArray
 
 import pyruntime.model
@@ -39,11 +40,13 @@ def path(tmp_path: Path) -> Path:
 
 def refusal(path: Path, error: type[PyruntimeError], **options: Any) -> str:
     """What loading says: one line that names the file."""
-    with pytest.raises(error) as caught:
+    with cost() as spent, pytest.raises(error) as caught:
         Model(path, threads=2, **options)
+    assert spent.seconds < 2
+    assert spent.megabytes < 500
     assert type(caught.value) is error
     said = str(caught.value)
-    assert "\n" not in said
+    assert said.isprintable()
     assert len(said) < 500
     assert str(path) in said
     return said
@@ -81,6 +84,25 @@ def test_a_name_that_a_terminal_would_obey(tmp_path: Path) -> None:
         _core.loaded_bytes(file, [name, "iq\t"], [])
     assert str(caught.value).isprintable()
     assert "a\\x0ab.gguf: tensor iq\\x09 at offset" in str(caught.value)
+
+
+UNLIKE_ANY: dict[str, dict[str, Any]] = {
+    "number": {"metadata": {"llama.block_count": "two"}},
+    "missing": {"tensors": {"output_norm.weight": None}},
+    "shape": {"tensors": {"output_norm.weight": np.zeros(5, np.float32)}},
+    "unused": {"tensors": {"x.weight": np.zeros(5, np.float32)}},
+    "architecture": {"architecture": "gpt5"},
+    "feature": {"metadata": {"llama.rope.scaling.type": "dynamic"}},
+}
+
+
+@pytest.mark.parametrize("case", UNLIKE_ANY)
+def test_a_path_that_a_terminal_would_obey(tmp_path: Path, case: str) -> None:
+    path = tiny_gguf.write(tmp_path / "a\nb\x1b[31m.gguf", **UNLIKE_ANY[case])
+    with pytest.raises((GGUFError, UnsupportedError)) as caught:
+        Model(path)
+    assert str(caught.value).isprintable()
+    assert rf"{tmp_path}/a\nb\x1b[31m.gguf: " in str(caught.value)
 
 
 def test_a_file_that_is_not_there(path: Path) -> None:
@@ -244,6 +266,14 @@ def test_a_tensor_of_a_shape_that_does_not_fit(path: Path, name: str, shape: tup
 def test_a_tensor_of_three_dimensions(path: Path) -> None:
     tiny_gguf.write(path, "F32", tensors={"blk.0.attn_q.weight": tiny_gguf.random_weight("q", (2, D // 2, D))})
     assert "blk.0.attn_q.weight" in refusal(path, GGUFError)
+
+
+def test_a_tensor_of_four_dimensions(path: Path) -> None:
+    """As the core refuses it: no plan has one."""
+    tiny_gguf.write(path, "F32", tensors={"blk.0.attn_q.weight": tiny_gguf.random_weight("q", (2, 2, D // 4, D))})
+    assert "blk.0.attn_q.weight" in refusal(path, GGUFError)
+    with _core.GGUF(path) as file, pytest.raises(UnsupportedError, match=r"attn_q\.weight at offset \d+: 4 dimensions"):
+        _core.loaded_bytes(file, ["blk.0.attn_q.weight"], [])
 
 
 def test_a_row_that_is_not_whole_blocks(path: Path) -> None:

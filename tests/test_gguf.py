@@ -273,6 +273,13 @@ def test_paths_that_are_not_files(tmp_path):
         GGUF(3)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs files of sysfs, which cannot be read, or end too early")
+def test_a_file_that_cannot_be_read():
+    assert "data (byte 0): cannot read: Invalid argument" in refusal("/sys/class/net/lo/speed")
+    ends = "magic (byte 2): the file ends here: it was truncated while it was being read"
+    assert ends in refusal("/sys/class/net/lo/addr_len")  # "6" and a newline, where 4096 bytes are announced
+
+
 @pytest.fixture
 def secret(tmp_path):
     path = save(tmp_path / "secret.gguf", make())

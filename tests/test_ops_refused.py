@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from plan_tools import Kit, make
 
+from pyruntime import _core
 from pyruntime.errors import PyruntimeError
 from pyruntime.plan import Value
 
@@ -93,3 +94,39 @@ def test_head_linear_with_another_stack(heads: int, rows: int, cols: int, tmp_pa
     case.plan.steps[at] = type(step)(step.op, step.inputs, step.outputs, ("tensor_2.weight",), {}, step.where)
     with pytest.raises(PyruntimeError, match=r"^plan: head_linear \(.*\): widths"):
         case.core()
+
+
+@pytest.mark.parametrize(
+    ("op", "weight", "message"),
+    [
+        ("linear", "stack", "weight stack is not a matrix"),
+        ("head_linear", "matrix", "weight matrix is not a stack of matrices"),
+        ("rms_norm", "matrix", "weight matrix is not a vector"),
+        ("rms_norm", "vector", "weight vector is not a vector of 24"),
+    ],
+)
+def test_a_weight_of_another_kind(op: str, weight: str, message: str, tmp_path: Path) -> None:
+    names: dict[str, str] = {}
+
+    def body(kit: Kit) -> Value:
+        others = kit.weight(24, 24), kit.weight(3, 8, 8), kit.weight(23)
+        names.update(zip(("matrix", "stack", "vector"), (w.name for w in others), strict=True))
+        x = kit.b.linear(kit.input(24), others[0])
+        x = kit.b.join_heads(kit.b.head_linear(x, others[1]), kit.b.rms_norm(kit.input(23), others[2], 1e-5), 1)
+        return kit.b.rms_norm(kit.b.slice(x, 0, 24), kit.weight(24), 1e-5)
+
+    case = make(tmp_path, body)
+    case.core()
+    at = max(i for i, step in enumerate(case.plan.steps) if step.op == op)
+    step = case.plan.steps[at]
+    case.plan.steps[at] = type(step)(step.op, step.inputs, step.outputs, (names[weight],), step.attributes, step.where)
+    with pytest.raises(PyruntimeError, match="^plan: " + message.replace(weight, names[weight], 1)):
+        case.core()
+
+
+def test_a_weight_that_was_not_loaded(tmp_path: Path) -> None:
+    case = make(tmp_path, lambda kit: kit.b.linear(kit.input(8), kit.weight(5, 8)))
+    names = [name for name in case.plan.weight_names if name != "tensor_1.weight"]
+    limits = {"context": 8, "max_tokens": 8, "n_threads": 1, "kv_type": "f32", "kv_max_bytes": 1 << 20, "isa": ""}
+    with pytest.raises(PyruntimeError, match=r"^plan: no weight tensor_1\.weight was loaded"):
+        _core.Engine(_core.GGUF(case.path), names, case.plan.for_core(), **limits)

@@ -19,7 +19,7 @@ from pyruntime import Model, arch
 from pyruntime.arch import llama
 from pyruntime.arch.hparams import HParams
 from pyruntime.errors import GGUFError, UnsupportedError
-from pyruntime.plan import Cache, Plan, PlanBuilder, Value, Weight, Weights
+from pyruntime.plan import Cache, Plan, PlanBuilder, RopeScaling, Routing, Value, Weight, Weights
 
 GOLDEN = Path(__file__).parent / "data" / "plan_tiny_llama.txt"
 
@@ -138,11 +138,27 @@ def test_gate_and_up_of_different_kinds() -> None:
         build(SHAPE, tensors(SHAPE, ffn_up="Q4_0"))
 
 
+def test_experts_of_different_kinds() -> None:
+    b = PlanBuilder("a.gguf")
+    gate, up = stack("g", 3, 6, 32), stack("u", 3, 6, 32, type_="Q4_0")
+    with pytest.raises(UnsupportedError, match=r"^a\.gguf: tensors g \(F32\) and u \(Q4_0\) mix float and quantized"):
+        b.experts_gated(value(32, b), routes(b), gate, up)
+
+
 # What is refused: operands, by the builder's methods
 
 
 def value(width: int, b: PlanBuilder) -> Value:
     return b.embedding(Weight("t", "F32", (10, width)))
+
+
+def routes(b: PlanBuilder) -> Value:
+    """Two of three experts."""
+    return b.route(value(3, b), Routing(n_used=2))
+
+
+def stack(name: str, *shape: int, type_: str = "F32") -> Weight:
+    return Weight(name, type_, shape)
 
 
 REFUSED: dict[str, tuple[Callable[[PlanBuilder], Any], str]] = {
@@ -160,6 +176,30 @@ REFUSED: dict[str, tuple[Callable[[PlanBuilder], Any], str]] = {
     "attention-q": (lambda b: b.attention(value(65, b), value(16, b), value(16, b), 4, 1, 1.0), "q, k and v are 65"),
     "attention-k": (lambda b: b.attention(value(64, b), value(17, b), value(16, b), 4, 1, 1.0), "17"),
     "attention-v": (lambda b: b.attention(value(64, b), value(32, b), value(33, b), 4, 2, 1.0), "33"),
+    "norm-heads": (lambda b: b.rms_norm(value(9, b), None, 1e-5, head_dim=4), "rms_norm: 9 is not whole heads of 4"),
+    "join": (lambda b: b.join_heads(value(8, b), value(9, b), 2), "join_heads: 8 and 9 wide in 2 heads"),
+    "sigmoid-gate": (lambda b: b.sigmoid_gate(value(8, b), value(2, b)), "a gate 2 wide, where 1 is needed"),
+    "latent": (
+        lambda b: b.latent_attention(value(63, b), value(16, b), 4, 8, 1.0),
+        "latent attention: 4 heads of 16 do not make the 63 of q",
+    ),
+    "yarn-base": (
+        lambda b: b.rope_table(8, 1, RopeScaling(original_context=64)),
+        "rope scaling: yarn needs a base above 1",
+    ),
+    "experts-stack": (
+        lambda b: b.experts_gated(value(8, b), routes(b), stack("g", 4, 6, 8), stack("u", 4, 6, 8)),
+        r"tensor g: shape \(4, 6, 8\) where \(3, any, 8\) is needed",
+    ),
+    "experts-up": (
+        lambda b: b.experts_gated(value(8, b), routes(b), stack("g", 3, 6, 8), stack("u", 3, 5, 8)),
+        r"tensor u: shape \(3, 5, 8\) differs from g's \(3, 6, 8\)",
+    ),
+    "experts-linear": (
+        lambda b: b.experts_linear(value(9, b), routes(b), stack("w", 3, 5, 4)),
+        "tensor w: 9 is not 2 equal parts",
+    ),
+    "combine": (lambda b: b.combine(value(9, b), routes(b)), "experts: 9 is not 2 equal parts"),
     "finish": (
         lambda b: b.finish(b.linear(b.outputs(value(8, b)), Weight("w", "F32", (11, 8)))),
         "tensor w: 11 rows, but 10 tokens have an embedding",

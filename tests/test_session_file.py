@@ -175,6 +175,35 @@ def test_values_that_a_forger_would_try(model: Model, saved: Path) -> None:
         assert len(session) == 0
 
 
+def test_a_path_that_a_terminal_would_obey(model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "a\nb\x1b[31m.session"
+    path.write_bytes(bytes(100))
+    with model.session() as session, pytest.raises(SessionFileError) as caught:
+        session.load(path)
+    assert (
+        str(caught.value) == rf"{tmp_path}/a\nb\x1b[31m.session: header at offset 0: not a session file of this version"
+    )
+
+
+def test_pages_come_whole_and_after_whole_ones(model: Model) -> None:
+    with model.session() as session:
+        session.append(IDS[:70])
+        sequence = session.sequence
+        page = sequence.read_page(0)
+        for index in (-1, 1, 1 << 40):
+            with pytest.raises(ValueError, match=f"page {index} of 1 whole ones"):
+                sequence.read_page(index)
+        with pytest.raises(ValueError, match="a page can only follow whole pages"):
+            sequence.append_page(IDS[:64], page)
+        session.rewind(64)
+        for ids, values in ((IDS[:63], page), (IDS[:64], page[1:]), (IDS[:64], np.append(page, page[:1]))):
+            with pytest.raises(ValueError, match=f"a page has 64 ids and {len(page)} bytes"):
+                sequence.append_page(ids, values)
+        with pytest.raises(ValueError, match="token id -1 is outside"):
+            sequence.append_page(np.append(IDS[:63], np.int32(-1)), page)
+        assert session.ids == IDS[:64].tolist()
+
+
 # Scores
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyruntime.arch.hparams import HParams
-from pyruntime.errors import ContextError, GGUFError, UnsupportedError, shown, shown_name
+from pyruntime.errors import ContextError, GGUFError, UnsupportedError, shown, shown_name, shown_path
 from pyruntime.plan import Plan, PlanBuilder, Weights
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def find(name: str, path: str) -> Build:
         register_architecture(name, entry.load())
         return _registered[name]
     raise UnsupportedError(
-        f"{path}: architecture {shown(name)} (general.architecture) is not supported by this version; "
+        f"{shown_path(path)}: architecture {shown(name)} (general.architecture) is not supported by this version; "
         f"supported: {', '.join(names())}"
     )
 
@@ -85,16 +85,16 @@ def blueprint(file: _core.GGUF, context: int | None = None) -> Blueprint:
     """
     architecture = file.metadata.get("general.architecture")
     if not isinstance(architecture, str):
-        raise GGUFError(f"{file.path}: metadata general.architecture: missing or not a string")
+        raise GGUFError(f"{shown_path(file.path)}: metadata general.architecture: missing or not a string")
     build = find(architecture, file.path)  # first: what else is there depends on it
     hparams = HParams(file.metadata, architecture, file.path, context)
     weights = Weights.of(file)
-    plan = build(PlanBuilder(file.path), hparams, weights)
+    plan = build(PlanBuilder(hparams.path), hparams, weights)
     unused = {t.name for t in file.tensors} - set(plan.weight_names) - plan.unused
     if unused:
         more = f" (and {len(unused) - 1} more)" if len(unused) > 1 else ""
         raise UnsupportedError(
-            f"{file.path}: tensor {shown_name(min(unused))} is not used by architecture {architecture} in this version{more}"
+            f"{hparams.path}: tensor {shown_name(min(unused))} is not used by architecture {architecture} in this version{more}"
         )
     return Blueprint(architecture, hparams, plan, _context(plan, hparams, context), build, weights)
 

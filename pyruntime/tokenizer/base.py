@@ -57,7 +57,7 @@ class Tokenizer:
 
     def _encode_piece(self, text: str, at_start: bool) -> list[int]:
         """The ids of a text without special tokens. `at_start`: nothing, or a special token, stands before it."""
-        raise UnsupportedError(self._obstacle)
+        raise NotImplementedError
 
     def _bytes_of(self, token: str, kind: int) -> bytes:
         """What a token of type `kind` (a TokenType, or a number that the file made up) decodes to; asked once a token."""

@@ -12,6 +12,7 @@ from pyruntime.tokenizer.special import NAMED_IDS, NAMES, find_ends, find_strips
 from pyruntime.tokenizer.token_type import TokenType
 
 PREFIX = "tokenizer.ggml."
+_MAX_STRINGS = 1 << 20  # tokens, or merges: the most seen are 262,144 and 514,906; tables of so many take 0.2 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,12 @@ class Fields:
         return list(values)
 
     def strings(self, key: str) -> list[str]:
-        """A list of strings. Raises GGUFError if it is missing, or holds something else."""
+        """A list of strings. Raises GGUFError if it is missing, too long, or holds something else."""
         values = self.get(key, list)
         if values is None:
             raise self.error(key, "is missing")
+        if len(values) > _MAX_STRINGS:
+            raise self.error(key, f"has {len(values)} entries, where at most {_MAX_STRINGS} may be")
         for i, value in enumerate(values):
             if type(value) is not str:
                 raise self.error(f"{key}[{i}]", f"is of type {type(value).__name__}, not str")

@@ -11,8 +11,8 @@ import pytest
 from families.case import Case
 from families.catalogue import ALL, FAMILIES, build, weights
 from pyruntime import _core, arch
-from pyruntime.errors import GGUFError, UnsupportedError
-from pyruntime.plan import Plan
+from pyruntime.errors import ContextError, GGUFError, UnsupportedError
+from pyruntime.plan import Plan, Weight
 
 
 def plan(case: Case, **changed: Any) -> Plan:
@@ -68,6 +68,22 @@ def test_mpt_with_clamps_is_refused() -> None:
 def test_ministral_heads_turn_as_a_whole() -> None:
     with pytest.raises(GGUFError, match=r"mistral3\.rope\.dimension_count: is 12, not a whole number of 24 to 24"):
         plan(FAMILIES["mistral3"]["as files are"], rope__dimension_count=12)
+
+
+def test_a_norm_of_heads_must_be_as_wide_as_a_head() -> None:
+    case = next(iter(FAMILIES["qwen3"].values()))
+    for name in ("attn_q_norm", "attn_k_norm"):
+        weight = weights(case)[f"blk.0.{name}.weight"]
+        wider = Weight(weight.name, "F32", (2 * weight.shape[0],))
+        with pytest.raises(GGUFError, match=rf"^tiny\.gguf: tensor blk\.0\.{name}\.weight: shape .* is needed"):
+            build(case, weights(case) | {weight.name: wider})
+
+
+def test_no_more_positions_than_have_embeddings(tmp_path: Path) -> None:
+    path = next(iter(FAMILIES["gpt2"].values())).write(tmp_path / "a.gguf")
+    limit = arch.blueprint(_core.GGUF(path)).context
+    with pytest.raises(ContextError, match=rf"a\.gguf: a context of {limit + 1}, but .* for {limit} positions"):
+        arch.blueprint(_core.GGUF(path), context=limit + 1)
 
 
 @pytest.mark.parametrize("key", ["attention.scale", "logit_scale", "residual_scale", "embedding_scale"])
