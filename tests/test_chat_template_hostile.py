@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import pytest
@@ -84,7 +83,7 @@ def test_hostile_templates(name: str) -> None:
     start = time.thread_time()
     with pytest.raises(TemplateError, match=r"^chat template: .+$") as error:
         ChatTemplate(HOSTILE[name]).render([message("a")])
-    assert time.thread_time() - start < 2
+    assert time.thread_time() - start < 1  # of this thread's own; measured: 0.15
     assert len(str(error.value)) < 600
 
 
@@ -104,16 +103,3 @@ def test_a_large_conversation_is_not_hostile() -> None:
         "{% set rest = messages[1:] %}{% set all = rest + [messages[0]] %}{{ all | length }}{{ all | tojson | length }}"
     )
     assert ChatTemplate(source).render(talk) == by_jinja(source, messages=talk)
-
-
-if sys.platform == "linux":
-
-    def test_memory_of_a_hostile_template() -> None:
-        """Fuel bounds memory as well: below 700 MB at the worst found."""
-        import resource
-
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for name in ("doubling", "much output", "long string"):
-            with pytest.raises(TemplateError):
-                ChatTemplate(HOSTILE[name]).render([message("a")])
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 700 << 10

@@ -20,7 +20,7 @@ class Token(NamedTuple):
 METHODS = frozenset(
     [
         *("casefold", "center", "expandtabs", "format", "index", "ljust", "partition", "removeprefix", "removesuffix"),
-        *("rfind", "rindex", "rjust", "rpartition", "rsplit", "swapcase", "title", "zfill"),
+        *("rfind", "rindex", "rjust", "rpartition", "rsplit", "split", "splitlines", "swapcase", "title", "zfill"),
     ]
 )
 _WORDS = frozenset(["and", "or", "not", "in", "is", "if", "else", "recursive"])  # operators, though they are names

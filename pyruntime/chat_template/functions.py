@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
-from pyruntime.chat_template.values import kept, spend
+from pyruntime.chat_template.limits import spend
+from pyruntime.chat_template.values import List, Pair, extent, kept, n_bytes
 from pyruntime.errors import TemplateError
 
 _MAX_WIDTH = 9_999  # characters that padding may ask for
+_SPLITTING = ("rsplit", "split", "splitlines")
+_PART = 96  # bytes of a string of Python's, and its place in a list
+_MAX_LINE = 500  # characters of an error that are shown
 
 
 def to_json(
@@ -24,9 +28,9 @@ def to_json(
         raise TemplateError(f"chat template: tojson takes an indent of at most 16 spaces, not {indent!r:.40}")
     pair = tuple(separators) if separators is not None else None
     value = float(value) if float__ else kept(value)
-    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=pair, sort_keys=sort_keys)
-    spend(len(text))
-    return text
+    size, depth = extent([value])
+    spend(size * (64 * (12 if ensure_ascii else 6) + (indent or 0) * depth))
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=pair, sort_keys=sort_keys)
 
 
 def raise_exception(message: str) -> NoReturn:
@@ -59,19 +63,29 @@ def method(name: str, value: Any, *args: Any, **kwargs: Any) -> Any:
     if name == "format" and isinstance(value, str):
         _check_format(value, "{", [*args, *kwargs.values()])
         return _Formatter().format(value, *args, **kwargs)
-    call = (
-        getattr(value, name, None) if isinstance(value, str) or (isinstance(value, list) and name == "index") else None
-    )
+    known = isinstance(value, str) or (isinstance(value, list) and name == "index")
+    call = getattr(value, name, None) if known else None
     if call is None:
         raise TemplateError(f"chat template: {type(value).__name__} has no method {name}")
     if any(isinstance(arg, int) and arg > _MAX_WIDTH for arg in args) and not name.endswith(("split", "find", "index")):
         raise TemplateError(f"chat template: {name} to more than {_MAX_WIDTH} characters")
-    spend(len(value))
-    return call(*args, **kwargs)
+    spend(n_bytes(value) if isinstance(value, str) else 64 * len(value))
+    if name in _SPLITTING:
+        spend(_PART * _parts(value, args))
+    made = call(*args, **kwargs)
+    return Pair(made) if isinstance(made, tuple) else List(made) if isinstance(made, list) else made
+
+
+def _parts(value: str, args: Sequence[Any]) -> int:
+    """How many, at most, a string falls into."""
+    if args and isinstance(args[0], str) and args[0]:
+        return value.count(args[0]) + 1
+    return len(value) // 2 + 1
 
 
 def is_sequence(value: Any) -> bool:
     """The test of that name: jinja2's takes whatever has a length and items."""
+    spend(n_bytes(value) if isinstance(value, str) else 0)
     return isinstance(value, str | Sequence | dict)
 
 
@@ -97,4 +111,5 @@ class _Formatter(string.Formatter):
 
 
 def one_line(text: Any) -> str:
-    return " ".join(str(text).split())[:500]
+    """Of any text, however long: a word of each line of a message of 4 MB would be 100 MB."""
+    return " ".join(str(text)[: 8 * _MAX_LINE].split())[:_MAX_LINE]

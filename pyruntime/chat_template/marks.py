@@ -110,7 +110,7 @@ def _strings(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, dict):
         yield from value
-        for item in value.values():
+        for item in dict.values(value):
             yield from _strings(item)
     elif isinstance(value, list):
         for item in value:
@@ -122,7 +122,7 @@ def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return type(value)((key, _map_strings(item, change)) for key, item in value.items())
+        return type(value)((key, _map_strings(item, change)) for key, item in dict.items(value))
     if isinstance(value, list):
         return type(value)(_map_strings(item, change) for item in value)
     return value

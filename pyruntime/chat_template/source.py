@@ -3,14 +3,16 @@
 A template is cut into text, comments and tags, and tags into tokens; what minijinja does as jinja2 does stays as it
 is. Changed are: line ends, raw and generation blocks, string literals, methods that minijinja lacks, `%`, tuples
 without parentheses, `boolean=`, floats for tojson. What a name is bound to, if it may be a list or mapping that the
-template made, goes through `kept` (values.py).
+template made, goes through `kept` (values.py); before what fuel does not see, `tick` (limits.py) asks for the time.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from pyruntime.chat_template.cost import MAX_PLAIN, MAX_PLAIN_ELIFS, hides_time, is_plain
 from pyruntime.chat_template.expression import Token, expression, in_parentheses, quoted, top_level
 from pyruntime.errors import TemplateError
 
@@ -49,24 +51,33 @@ class Tag:
         return [token.text for token in self.tokens if token.kind != "space"]
 
 
-def to_minijinja(source: str) -> str:
+class Translation(NamedTuple):
+    """A template for minijinja, and whether it may be compiled and rendered in this process (cost.py)."""
+
+    text: str
+    is_plain: bool
+
+
+def to_minijinja(source: str) -> Translation:
     """TemplateError for what does not parse, and for what minijinja's compiler would not survive."""
     if not isinstance(source, str):
         raise TypeError(f"a chat template must be str, not {type(source).__name__}")
     if len(source) > MAX_SOURCE:
         raise TemplateError(f"chat template: {len(source)} characters are more than {MAX_SOURCE}")
-    return _Translation(re.sub(r"\r\n?", "\n", source)).result()
+    return _Translator(re.sub(r"\r\n?", "\n", source)).result()
 
 
-class _Translation:
+class _Translator:
     def __init__(self, source: str) -> None:
         self._source = source
         self._at = 0
         self._out: list[str] = []
         self._elifs = 0
+        self._is_plain = len(source) <= MAX_PLAIN
+        self._macros = frozenset(re.findall(r"\bmacro\s+(\w+)", source))
         self._namespaces = set(re.findall(r"\bset\s+(\w+)\s*=\s*namespace\b", source))
 
-    def result(self) -> str:
+    def result(self) -> Translation:
         while (opening := _OPEN.search(self._source, self._at)) is not None:
             self._out.append(self._source[self._at : opening.start()])
             kind, left = opening.groups()
@@ -82,7 +93,7 @@ class _Translation:
             else:
                 self._out.append(self._statement(tag))
         self._out.append(self._source[self._at :])
-        return "".join(self._out)
+        return Translation("".join(self._out), self._is_plain and self._elifs <= MAX_PLAIN_ELIFS)
 
     def _error(self, problem: str) -> TemplateError:
         line = self._source.count("\n", 0, self._at) + 1
@@ -132,6 +143,9 @@ class _Translation:
 
     def _print(self, tag: Tag) -> None:
         tokens = in_parentheses(tag.tokens) if top_level(tag.tokens, ",") else tag.tokens
+        self._is_plain = self._is_plain and is_plain(tag.words, "", self._macros)
+        if hides_time(tag.words):
+            self._out.append(f"{{%{tag.left or '+'} if tick__() %}}{{% endif %}}")  # +: a print tag cuts no indent
         self._out.append(f"{{{{{tag.left}{self._expression(tokens)}{tag.right}}}}}")
 
     def _statement(self, tag: Tag) -> str:
@@ -144,7 +158,13 @@ class _Translation:
             self._elifs += 1
             if self._elifs > _MAX_ELIFS:
                 raise self._error(f"more than {_MAX_ELIFS} elif")
+        self._is_plain = self._is_plain and is_plain(words, verb, self._macros)
         tokens = _iterable_in_parentheses(tag.tokens) if verb == "for" else tag.tokens
+        tick = ""
+        if hides_time(words[1:]):
+            self._is_plain = self._is_plain and verb != "macro"  # defaults are computed for each call
+            tokens = _ticking_condition(tokens) if verb in ("elif", "for") else tokens
+            tick = "" if verb == "elif" else f"{{%{tag.left} if tick__() %}}{{% endif %}}"
         checks = "".join(
             f"{{% if {name} is mapping or ({name} is iterable and {name} is defined and {name} is not string) %}}"
             f"{{% set {name} = keep__({name}) %}}{{% endif %}}"
@@ -154,8 +174,8 @@ class _Translation:
         head = "".join(token.text for token in tokens[:start])
         statement = head + self._expression(tokens[start:], is_set=verb == "set")
         if not checks:
-            return f"{{%{tag.left}{statement}{tag.right}%}}"
-        return f"{{%{tag.left}{statement}%}}{checks[:-2]}{tag.right}%}}"
+            return f"{tick}{{%{tag.left}{statement}{tag.right}%}}"
+        return f"{tick}{{%{tag.left}{statement}%}}{checks[:-2]}{tag.right}%}}"
 
     def _expression(self, tokens: list[Token], is_set: bool = False) -> str:
         """The tokens translated. A namespace may be used by its attributes only: one that holds itself has no end."""
@@ -171,6 +191,17 @@ class _Translation:
         if _LARGE_DEFAULT.search(" ".join(words)):
             raise self._error("map() supports a literal as default alone: any other could be large, and many")
         return expression(tokens)
+
+
+def _ticking_condition(tokens: list[Token]) -> list[Token]:
+    """Of elif, and of a for tag that has one: `tick__() and (...)`. Nothing can stand before either."""
+    at = next(iter(top_level(tokens, "elif") + top_level(tokens, "if")), None)
+    if at is None:
+        return tokens
+    end = min([*top_level(tokens, "recursive"), len(tokens)])
+    tick = [Token("name", "tick__"), Token("operator", "("), Token("operator", ")"), Token("space", " ")]
+    return [*tokens[: at + 1], Token("space", " "), *tick, Token("name", "and"), *in_parentheses(tokens[at + 1 : end]),
+            *tokens[end:]]  # fmt: skip
 
 
 def _iterable_in_parentheses(tokens: list[Token]) -> list[Token]:
