@@ -7,6 +7,7 @@ is faster than the peak, or weights that are read faster than memory, are a mist
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from block_formats import random_tensor
 
 from pyruntime import _core, hardware
-from pyruntime.errors import UnsupportedError
+from pyruntime.errors import MemoryLimitError, UnsupportedError
 from pyruntime.plan import PlanBuilder, Weights
 
 TRIES = 20
@@ -142,6 +143,22 @@ def test_the_buffer_outgrows_the_caches_and_not_what_is_free(monkeypatch: pytest
 def test_numbers_of_threads_that_make_no_sense(measure: Callable[[int], float], threads: int) -> None:
     with pytest.raises(ValueError, match=f"n_threads must be between 1 and 1024, not {threads}"):
         measure(threads)
+
+
+def test_a_buffer_that_no_machine_has() -> None:
+    with pytest.raises(MemoryLimitError, match="for the buffer that is read"):
+        _core.memory_bandwidth(1, 1 << 60)
+
+
+@pytest.mark.parametrize("measure", [_core.memory_bandwidth, _core.int8_peak])
+def test_other_threads_go_on(measure: Callable[[int], float]) -> None:
+    measuring = threading.Thread(target=measure, args=(1,))
+    measuring.start()
+    turns = 0
+    while measuring.is_alive():
+        time.sleep(0.001)
+        turns += 1
+    assert turns > 10  # in some 0.2 s; with Python's lock held there would be none or one
 
 
 def test_an_instruction_set_that_is_none() -> None:

@@ -19,51 +19,45 @@ using Clock = std::chrono::steady_clock;
 // product of 2 ms then beat the best of twenty of them. The clock is read to a fraction of a microsecond.
 constexpr int kRuns = 100;
 constexpr double kRunSeconds = 0.001;  // at least
+// On a busy machine a hundred runs take seconds.
+constexpr int kFewestRuns = 10;
+constexpr auto kPatience = std::chrono::milliseconds(300);
 constexpr size_t kCacheLine = 64;
 constexpr size_t kSlice = size_t(256) << 10;
 constexpr size_t kSlicesAtOnce = 16;  // 4 MB a thread, which take some 2 ms to be written first
 constexpr int64_t kRounds = 1024;     // of the loop of kernels/peak.h, at a time: a few microseconds
 
-// Throws Interrupted when it is time to stop. Asks now and then: each time takes Python's lock.
+// Whether it is time to stop. Asks now and then: each time takes Python's lock.
 class Interruptible {
   public:
     explicit Interruptible(const Poll& poll) : poll_(poll) {}
-    void check() {
-        if (!poll_ || Clock::now() - asked_ < kPollEvery) return;
-        if (poll_()) throw Interrupted();
+    bool stop() {
+        if (stop_ || !poll_ || Clock::now() - asked_ < kPollEvery) return stop_;
+        stop_ = poll_();
         asked_ = Clock::now();
+        return stop_;
+    }
+    void check() {
+        if (stop()) throw Interrupted();
     }
 
   private:
     const Poll& poll_;
     Clock::time_point asked_ = Clock::now();
+    bool stop_ = false;
 };
 
-// What one thread has done, a cache line each.
+// What one thread does in a run, a cache line each.
 struct alignas(kCacheLine) Share {
     Clock::time_point begin, end;
-    int64_t done = 0;  // in this run
+    int64_t done = 0;
     uint64_t sum = 0;  // what was computed, for the compiler to compute it
     size_t at = 0;     // the slice that is read next
 };
 
-// The best rate of `kRuns` runs of work(thread, times, share), which does something `times` times and counts it in
-// share.done. A run is from when the last thread is ready to when the last one has ended.
-template <class Work>
-double best_rate(ThreadPool& threads, Interruptible& caller, const Work& work) {
-    std::vector<Share> shares(size_t(threads.size()));
-    double best = 0;
-    int64_t times = 1;
-    for (int runs = 0; runs < kRuns;) {
-        caller.check();
-        SpinBarrier ready(threads.size());
-        threads.run([&](int thread) {
-            Share& share = shares[size_t(thread)];
-            share.begin = Clock::now();
-            ready.wait([] {});
-            work(thread, times, share);
-            share.end = Clock::now();
-        });
+// Units a second: from when the last thread was ready to when the last one had ended.
+struct Run {
+    explicit Run(const std::vector<Share>& shares) {
         Clock::time_point begin = shares[0].begin, end = shares[0].end;
         int64_t done = 0;
         for (const Share& share : shares) {
@@ -71,14 +65,47 @@ double best_rate(ThreadPool& threads, Interruptible& caller, const Work& work) {
             end = std::max(end, share.end);
             done += share.done;
         }
-        const double seconds = std::chrono::duration<double>(end - begin).count();
-        if (seconds < kRunSeconds) {
-            times *= 2;  // and what was too short to count has warmed up
-        } else {
-            best = std::max(best, double(done) / seconds);
-            runs++;
-        }
+        seconds = std::chrono::duration<double>(end - begin).count();
+        rate = double(done) / seconds;
     }
+    double seconds, rate;
+};
+
+// The best rate of `kRuns` runs of work(thread, times, share), which does something `times` times and says in
+// share.done how much that was. The threads stay awake from run to run: those that are woken on a busy machine are put
+// on the processor of the one that wakes them, and take turns.
+template <class Work>
+double best_rate(ThreadPool& threads, Interruptible& caller, const Work& work) {
+    std::vector<Share> shares(size_t(threads.size()));
+    SpinBarrier barrier(threads.size());
+    const auto meet = [&] { barrier.wait([] {}); };
+    double best = 0;
+    int64_t times = 1;
+    bool over = false;
+    const Clock::time_point deadline = Clock::now() + kPatience;
+    threads.run([&](int thread) {
+        Share& share = shares[size_t(thread)];
+        for (int runs = 0; !over;) {
+            share.begin = Clock::now();
+            meet();
+            work(thread, times, share);
+            share.end = Clock::now();
+            meet();
+            if (thread == 0) {
+                const Run run(shares);
+                if (run.seconds < kRunSeconds) {
+                    times *= 2;  // and what was too short to count has warmed up
+                } else {
+                    best = std::max(best, run.rate);
+                    runs++;
+                }
+                const bool enough = runs == kRuns || (runs >= kFewestRuns && Clock::now() > deadline);
+                over = enough || caller.stop();
+            }
+            meet();
+        }
+    });
+    caller.check();
     return best;
 }
 

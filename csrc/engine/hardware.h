@@ -1,5 +1,6 @@
-// What the machine gives, to compare with what the engine makes of it. Both are upper bounds: the best of a hundred
-// runs of each of two loops, so that neither a neighbour nor the shape of a loop is taken for a limit of the machine.
+// What the machine gives, to compare with what the engine makes of it. Both are upper bounds: the best of up to a
+// hundred runs of each of two loops, so that neither a neighbour nor the shape of a loop is taken for a limit of the
+// machine.
 #pragma once
 #include <cstddef>
 
