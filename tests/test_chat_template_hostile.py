@@ -65,6 +65,7 @@ HOSTILE = {
     "blocks": "{% if 1 %}" * 9_000 + "{% endif %}" * 9_000,
     "unclosed bracket": "{{ (1 }}",
     "wrong bracket": "{{ (1] }}",
+    "bracket for a statement": "{% (a) %}",
     "raw without end": "{% raw %}",
     "comment without end": "{# ",
     "strange character": "{{ 1 ? 2 }}",

@@ -111,7 +111,7 @@ class _Writer:
         return next((t.text for t in reversed(self._tokens[:at]) if t.kind != "space"), "")
 
     def _close(self, text: str) -> None:
-        if len(self._levels) == 1:  # what opens it is a delimiter of the statement: {% {% call f(1) %} %}
+        if len(self._levels) == 1:  # {% (a) %}: the bracket that opens it stands where a statement has its name
             raise TemplateError(f"chat template: unexpected {text!r} in a tag")
         self._close_operand()
         inner = self._levels.pop()
