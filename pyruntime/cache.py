@@ -4,7 +4,6 @@ The cache is two folders: `catalogue.models_folder()`, which is pyruntime's alon
 programs share: there only GGUF files are listed and removed. What a symbolic link leads to outside of them stays.
 """
 
-import fcntl
 import os
 import shutil
 import stat
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from pyruntime import catalogue, hub
 from pyruntime.errors import FetchError, shown_name
+from pyruntime.files import lock
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,9 @@ def _is_locked(path: Path) -> bool:
     """Whether a process that fetches holds the lock `path`."""
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return not lock(file, wait=False)
     except OSError:
         return path.exists()  # not ours to read: not ours to judge
-    return False
 
 
 # Removal

@@ -5,7 +5,6 @@ models, under a lock: a file in the cache is complete, and whatever a killed pro
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import select
@@ -22,6 +21,7 @@ from typing import IO, Protocol
 
 from pyruntime.catalogue import Entry, Part
 from pyruntime.errors import FetchError
+from pyruntime.files import lock
 
 _CHUNK = 1 << 20
 _POLL_SECONDS = 0.1
@@ -114,12 +114,10 @@ def _is_cached(path: Path, entry: Entry) -> bool:
 @contextmanager
 def _locked(path: Path, entry: Entry, report: Report) -> Iterator[None]:
     """Hold the lock file `path`, which stays: to remove it would let two processes lock two files of one name."""
-    with path.open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with path.open("wb") as file:
+        if not lock(file, wait=False):
             report.note(f"another process is fetching {entry.name}: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock(file, wait=True)
         yield
 
 

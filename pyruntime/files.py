@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pyruntime.errors import UnsupportedError
+
 
 def home_folder(xdg_variable: str, *xdg_default: str) -> Path:
     """pyruntime's own folder: `$PYRUNTIME_HOME`; else `pyruntime` in the folder that a variable of the XDG specification
@@ -38,3 +40,17 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         os.unlink(scratch)
         raise
+
+
+def lock(file: IO[bytes], *, wait: bool) -> bool:
+    """Locks an open file against other processes, until it is closed. False if one of them has it locked, and `wait` is not
+    set. UnsupportedError where the system has no such locks (Windows)."""
+    try:
+        import fcntl
+    except ImportError:
+        raise UnsupportedError("models are not fetched on this system yet: give the path of a file") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

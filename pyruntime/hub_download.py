@@ -5,7 +5,6 @@ version 2 on, begins an interrupted file anew. A file gets its name in the cache
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import time
@@ -22,6 +21,7 @@ from huggingface_hub.utils import get_session, hf_raise_for_status
 from pyruntime import hub, hub_api
 from pyruntime.errors import FetchError, shown, shown_name
 from pyruntime.fetch import Failed, Report, Silent, check_room, hash_file
+from pyruntime.files import lock
 from pyruntime.hub_api import Listing, Remote
 
 _CHUNK = 1 << 20
@@ -161,11 +161,9 @@ def _partial_file(path: Path, waiting: Callable[[], None]) -> Iterator[IO[bytes]
     """The file at `path`, made if it is not there, and locked; `waiting` is called if another process has the lock."""
     while True:
         with path.open("a+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not lock(file, wait=False):
                 waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
+                lock(file, wait=True)
             if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 yield file
                 return

@@ -1,11 +1,10 @@
 #include "engine/kv_pages.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
+#include "engine/process.h"
 #include "errors.h"
 
 namespace pyruntime {
@@ -36,7 +35,7 @@ PageLayout::PageLayout(const std::vector<CacheSpec>& specs, KVType type) {
 }
 
 PagePool::PagePool(const std::vector<CacheSpec>& caches, KVType type, size_t max_bytes)
-    : owner_(long(getpid())), type_(type), layout_(caches, type), max_bytes_(max_bytes) {}
+    : owner_(process_id()), type_(type), layout_(caches, type), max_bytes_(max_bytes) {}
 
 size_t PagePool::pages_in_use() const {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -69,7 +68,7 @@ void PagePool::share(uint8_t* page) {
 
 void PagePool::release(uint8_t* page) {
     // A forked child, whose garbage collector drops a session: a thread that it does not have may hold the mutex.
-    if (owner_ != long(getpid())) return;
+    if (owner_ != process_id()) return;
     const std::lock_guard<std::mutex> lock(mutex_);
     if (--references(page) == 0) free_.push_back(page);
 }

@@ -1,7 +1,5 @@
 #include "engine/thread_pool.h"
 
-#include <unistd.h>
-
 #include <string>
 #include <system_error>
 
@@ -10,6 +8,7 @@
 #endif
 
 #include "dispatch/fp_env.h"
+#include "engine/process.h"
 #include "errors.h"
 
 namespace pyruntime {
@@ -23,7 +22,7 @@ void cpu_relax() {
 }
 
 ThreadPool::ThreadPool(int n_threads)
-    : n_threads_(n_threads), owner_(long(getpid())), state_(std::make_unique<State>()) {
+    : n_threads_(n_threads), owner_(process_id()), state_(std::make_unique<State>()) {
     try {
         for (int t = 1; t < n_threads; t++) state_->workers.emplace_back([this, t] { worker(t); });
     } catch (const std::system_error& e) {
@@ -37,7 +36,7 @@ ThreadPool::ThreadPool(int n_threads)
 }
 
 ThreadPool::~ThreadPool() {
-    if (owner_ != long(getpid())) {
+    if (owner_ != process_id()) {
         // A forked child: there is nobody to join, and destroying a condition variable would wait for its sleepers
         // forever.
         static_cast<void>(state_.release());
@@ -56,7 +55,7 @@ void ThreadPool::join() {
 }
 
 void ThreadPool::require_owner() const {
-    if (owner_ != long(getpid()))
+    if (owner_ != process_id())
         throw Error("this model was loaded before a fork; its threads do not exist in the child: load it there");
 }
 

@@ -1,5 +1,5 @@
-// The calls of the operating system, and nothing else: a regular file that is read at an offset. POSIX; Windows needs
-// a second os_file.cpp (CreateFileW, and ReadFile with the offset in OVERLAPPED).
+// The calls of the operating system, and nothing else: a regular file that is read at an offset. os_file_posix.cpp or
+// os_file_windows.cpp.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,7 @@ class OsFile {
   private:
     std::string path_;
     uint64_t size_ = 0;
-    int fd_ = -1;
+    intptr_t handle_ = -1;  // a file descriptor; on Windows a HANDLE, whose INVALID_HANDLE_VALUE is -1 too
 };
 
 }  // namespace pyruntime::gguf

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pyruntime.cli.options import MODEL_HELP, UsageError, add_model_options, add_sampling_options, open_model, sampling
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = sampling(args)  # before the model is loaded: a mistake is told at once
     with open_model(args) as model, model.session() as session:
         conversation = _conversation(model, session, chosen, args)
-        if not at_terminal:
+        if not at_terminal or find_spec("termios") is None:  # Windows: a line at a time, as in a pipe
             from pyruntime.cli.chat import piped
 
             return piped.chat(conversation, args)
