@@ -18,7 +18,7 @@ from pyruntime.errors import UnsupportedError
 POSIX_ALONE = ("fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty")
 
 
-def test_only_a_terminals_modes_need_a_module_of_posix() -> None:
+def test_a_terminals_modes_and_a_templates_limits_alone_need_modules_of_posix() -> None:
     code = f"""
 import importlib, os, pkgutil, sys, warnings
 import huggingface_hub.constants, subprocess, tempfile  # other people's, which have their own ways on Windows
@@ -31,7 +31,11 @@ for module in pkgutil.walk_packages(pyruntime.__path__, "pyruntime."):
         print(module.name, error.name)
 """
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, text=True)
-    assert run.stdout.splitlines() == ["pyruntime.cli.chat.modes termios", "pyruntime.cli.chat.typed termios"]
+    assert run.stdout.splitlines() == [
+        "pyruntime.chat_template.worker resource",
+        "pyruntime.cli.chat.modes termios",
+        "pyruntime.cli.chat.typed termios",
+    ]
 
 
 def test_fetching_is_refused_where_files_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

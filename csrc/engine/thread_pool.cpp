@@ -21,8 +21,7 @@ void cpu_relax() {
 #endif
 }
 
-ThreadPool::ThreadPool(int n_threads)
-    : n_threads_(n_threads), owner_(process_id()), state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads), owner_(process_id()), state_(std::make_unique<State>()) {
     try {
         for (int t = 1; t < n_threads; t++) state_->workers.emplace_back([this, t] { worker(t); });
     } catch (const std::system_error& e) {
