@@ -36,6 +36,14 @@ def metadata(wheel: Path) -> Message:
         return Parser().parsestr(archive.read(f"{NAME}.dist-info/METADATA").decode())
 
 
+def test_the_extension_does_not_claim_to_need_no_gil() -> None:
+    """docs/installing.md says so. pybind11 declares a module free of the GIL where it is asked to, and nowhere else."""
+    sources = list((ROOT / "csrc" / "bindings").glob("*.cpp"))
+    assert "PYBIND11_MODULE(_core, m) {" in "".join(source.read_text(encoding="utf-8") for source in sources)
+    assert not [source.name for source in sources if "gil_not_used" in source.read_text(encoding="utf-8")]
+    assert "does not declare that it needs no GIL" in (ROOT / "docs" / "installing.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_the_sdist_holds_what_builds_and_nothing_else(distributions: Distributions) -> None:
     beside = {"CMakeLists.txt", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
