@@ -105,10 +105,10 @@ def session_file(data: bytes) -> bytes:
 
 def mutate(data: bytes, draw: random.Random) -> bytes:
     """Mostly of what lies behind the header: ids of one or four bytes, halves, floats."""
-    if len(data) <= HEADER + 1 or draw.random() < 0.1:
+    if draw.random() < 0.1:
         return mutate_bytes(data, draw)
-    changed = bytearray(data)
-    if draw.random() < 0.5:
+    changed = bytearray(data.ljust(1 + HEADER + 4, b"\0"))
+    if draw.random() < 0.8:
         changed[:9] = bytes([ALL]) + MAGIC
     match draw.randrange(6):
         case 0:
