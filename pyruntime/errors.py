@@ -61,9 +61,9 @@ def shown(value: Any) -> str:
     return text if n <= 80 and len(text) <= 100 else f"{text[:80]}..."
 
 
-def shown_path(path: str) -> str:
-    """A path, whole: with escapes for what a terminal obeys, and for bytes that are no text."""
-    return path if path.isprintable() else repr(path)[1:-1]
+def printable(text: str) -> str:
+    """A path or another text, whole: with escapes for what a terminal obeys, and for bytes that are no text."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def shown_name(name: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pyruntime import _core
-from pyruntime.errors import ContextError, MemoryLimitError, shown_path
+from pyruntime.errors import ContextError, MemoryLimitError, printable
 from pyruntime.memory import available_memory, resident_memory
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def fitted(needs: MemoryPlan, asked: bool, path: str) -> MemoryPlan:
     """
     fitting = needs if asked else replace(needs, context=_default_context(needs))
     if fitting.kv > fitting.kv_limit:
-        raise MemoryLimitError(f"{shown_path(path)}: {_refusal(fitting)}")
+        raise MemoryLimitError(f"{printable(path)}: {_refusal(fitting)}")
     if needs.context > MAX_CONTEXT:
         raise ContextError(f"context must be at most {MAX_CONTEXT}, not {needs.context}")
     return fitting

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyruntime import _core, arch
-from pyruntime.errors import ContextError, GGUFError, TemplateError, shown_path
+from pyruntime.errors import ContextError, GGUFError, TemplateError, printable
 from pyruntime.generate import Generation, Job, Request, Stream, run
 from pyruntime.memory_plan import MAX_TOKENS, MemoryPlan, fitted, memory_needs
 from pyruntime.overflow import Overflow, fit
@@ -149,7 +149,7 @@ class Model:
         tokenizer = load_tokenizer(self.metadata, self.path)
         if tokenizer.n_vocab > self.n_vocab:
             raise GGUFError(
-                f"{shown_path(self.path)}: metadata tokenizer.ggml.tokens: {tokenizer.n_vocab} tokens, "
+                f"{printable(self.path)}: metadata tokenizer.ggml.tokens: {tokenizer.n_vocab} tokens, "
                 f"but the model has rows for {self.n_vocab}"
             )
         return tokenizer
@@ -159,7 +159,7 @@ class Model:
         """The file's templates by name: "default" for a plain conversation, perhaps others; empty for a base model."""
         from pyruntime.chat_template import ChatTemplates
 
-        return ChatTemplates(self.metadata, self.tokenizer, shown_path(self.path))
+        return ChatTemplates(self.metadata, self.tokenizer, printable(self.path))
 
     @property
     def chat_template(self) -> ChatTemplate | None:
@@ -358,7 +358,7 @@ class Model:
             chosen = self.chat_templates.choose(template, with_tools=bool(tools))
             return chosen.prompt(self.tokenizer, messages, tools, **extra)
         except TemplateError as error:  # the file's own: without it, generate and stream still work
-            raise TemplateError(f"{shown_path(self.path)}: {error}") from None
+            raise TemplateError(f"{printable(self.path)}: {error}") from None
 
     def _stream(
         self, ids: Ids, session: Session | None, request: Request, splitter: Splitter | None = None, dropped: int = 0

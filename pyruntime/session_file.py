@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyruntime.errors import ContextError, SessionFileError, shown_path
+from pyruntime.errors import ContextError, SessionFileError, printable
 from pyruntime.files import replacing
 from pyruntime.memory_plan import PAGE_TOKENS
 
@@ -59,7 +59,7 @@ def load(path: str | os.PathLike[str], fingerprint: bytes, engine: _core.Engine)
     SessionFileError for a file that is malformed, damaged, or of another model; ContextError if it holds more than the
     context; OSError as `open`. Nothing in it is trusted before it has been checked.
     """
-    name = shown_path(os.fspath(path))
+    name = printable(os.fspath(path))
     sequence = engine.sequence()
     try:
         with open(path, "rb") as file:

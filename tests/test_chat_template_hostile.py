@@ -14,6 +14,8 @@ GROW = "{{% set ns = namespace(x={}) %}}{{% for i in range(60) %}}{{% set ns.x =
 HOSTILE = {
     "syntax": "{% for x in %}",
     "raises": "{{ raise_exception('no\n\nway') }}",
+    "raises what a terminal obeys": "{{ raise_exception('\x1b[31m\x01\u202e' * 999) }}",
+    "a bad escape after what a terminal obeys": "{{ '\x1b[31m\\x0' }}",
     "undefined": "{{ nothing.at.all }}",
     "include": "{% include '/etc/passwd' %}",
     "long string": "{{ 'a' * 10 ** 9 }}",
@@ -85,6 +87,7 @@ def test_hostile_templates(name: str) -> None:
     with pytest.raises(TemplateError, match=r"^chat template: .+$") as error:
         ChatTemplate(HOSTILE[name]).render([message("a")])
     assert time.thread_time() - start < 1  # of this thread's own; measured: 0.15
+    assert str(error.value).isprintable()
     assert len(str(error.value)) < 600
 
 

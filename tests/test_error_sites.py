@@ -82,7 +82,7 @@ def test_every_error_of_the_core(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("_core*.so", "__pycache__"))
     shutil.copy(library, package)
 
-    sites = error_sites.core_sites(files(CORE, CPP))
+    sites = error_sites.core_sites(path for path in files(CORE, CPP) if not path.match("*_windows.cpp"))
     assert len(sites) > 50
     path = os.pathsep.join([str(package.parent), str(TESTS)])
     run_tests(CPP_TESTS, PYTHONPATH=path, LLVM_PROFILE_FILE=str(tmp_path / "%p.profraw"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyruntime.arch.hparams import HParams
-from pyruntime.errors import ContextError, GGUFError, UnsupportedError, shown, shown_name, shown_path
+from pyruntime.errors import ContextError, GGUFError, UnsupportedError, printable, shown, shown_name
 from pyruntime.plan import Plan, PlanBuilder, Weights
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def find(name: str, path: str) -> Build:
         register_architecture(name, entry.load())
         return _registered[name]
     raise UnsupportedError(
-        f"{shown_path(path)}: architecture {shown(name)} (general.architecture) is not supported by this version; "
+        f"{printable(path)}: architecture {shown(name)} (general.architecture) is not supported by this version; "
         f"supported: {', '.join(names())}"
     )
 
@@ -85,7 +85,7 @@ def blueprint(file: _core.GGUF, context: int | None = None) -> Blueprint:
     """
     architecture = file.metadata.get("general.architecture")
     if not isinstance(architecture, str):
-        raise GGUFError(f"{shown_path(file.path)}: metadata general.architecture: missing or not a string")
+        raise GGUFError(f"{printable(file.path)}: metadata general.architecture: missing or not a string")
     build = find(architecture, file.path)  # first: what else is there depends on it
     hparams = HParams(file.metadata, architecture, file.path, context)
     weights = Weights.of(file)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from pyruntime.errors import GGUFError, shown, shown_path
+from pyruntime.errors import GGUFError, printable, shown
 from pyruntime.plan import Weight
 
 DEFAULT_CONTEXT = 8192  # positions, unless the model has fewer or the caller wants more
@@ -17,7 +17,7 @@ class HParams:
     """Metadata of one architecture by its short keys: `hp.integer("block_count")` is `llama.block_count` in a llama file."""
 
     def __init__(self, metadata: Mapping[str, Any], architecture: str, path: str, context: int | None = None) -> None:
-        self.path = shown_path(path)  # for messages
+        self.path = printable(path)  # for messages
         self._metadata = metadata
         self._architecture = architecture
         self.n_layers = self.integer("block_count")

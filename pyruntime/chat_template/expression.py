@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pyruntime.errors import TemplateError
+from pyruntime.errors import TemplateError, printable
 
 
 class Token(NamedTuple):
@@ -177,7 +177,7 @@ def literal(text: str) -> str:
         value = text[1:-1].encode("ascii", "backslashreplace").decode("unicode-escape")
         value.encode()
     except UnicodeError:
-        raise TemplateError(f"chat template: a string with a bad escape: {text:.80}") from None
+        raise TemplateError(f"chat template: a string with a bad escape: {printable(text[:80])[:80]}") from None
     return quoted(value)
 
 

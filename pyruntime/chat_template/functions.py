@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from pyruntime.chat_template.limits import spend
 from pyruntime.chat_template.values import List, Pair, extent, kept, n_bytes
-from pyruntime.errors import TemplateError
+from pyruntime.errors import TemplateError, printable
 
 _MAX_WIDTH = 9_999  # characters that padding may ask for
 _SPLITTING = ("rsplit", "split", "splitlines")
@@ -112,4 +112,4 @@ class _Formatter(string.Formatter):
 
 def one_line(text: Any) -> str:
     """Of any text, however long: a word of each line of a message of 4 MB would be 100 MB."""
-    return " ".join(str(text)[: 8 * _MAX_LINE].split())[:_MAX_LINE]
+    return printable(" ".join(str(text)[: 8 * _MAX_LINE].split())[:_MAX_LINE])[:_MAX_LINE]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyruntime.errors import GGUFError, shown_path
+from pyruntime.errors import GGUFError, printable
 
 if TYPE_CHECKING:
     from pyruntime import _core
@@ -44,7 +44,7 @@ class Weights:
     @classmethod
     def of(cls, file: _core.GGUF) -> Weights:
         """All tensors of a file."""
-        return cls({t.name: Weight(t.name, t.type_name, t.shape) for t in file.tensors}, shown_path(file.path))
+        return cls({t.name: Weight(t.name, t.type_name, t.shape) for t in file.tensors}, printable(file.path))
 
     def __contains__(self, name: str) -> bool:
         return self._full(name) in self._tensors

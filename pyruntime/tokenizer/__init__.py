@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from pyruntime.errors import shown, shown_path
+from pyruntime.errors import printable, shown
 from pyruntime.tokenizer.base import Tokenizer
 from pyruntime.tokenizer.streaming import StreamDecoder
 from pyruntime.tokenizer.vocabulary import PREFIX, read_vocabulary
@@ -23,7 +23,7 @@ def load_tokenizer(metadata: Mapping[str, Any], path: str = "") -> Tokenizer:
     A tokenizer of an unknown kind still loads, because a model can be run on ids: `encode` (and `decode`, if it is
     not known how tokens become bytes) then raise UnsupportedError. A malformed vocabulary raises GGUFError.
     """
-    path = shown_path(path)
+    path = printable(path)
     vocabulary = read_vocabulary(metadata, path)
     if module := _KINDS.get(vocabulary.kind):
         tokenizer: Tokenizer = importlib.import_module(f"{__name__}.{module}").load(vocabulary, metadata, path)

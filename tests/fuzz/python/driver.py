@@ -59,7 +59,7 @@ def main(name: str, folder: str, mutants: int = 0) -> None:
         run(harness, data)
     inside = 0
     for seed in range(mutants):
-        print(seed, file=sys.stderr)  # the last is that of a mutant that ended the process
+        print(seed, end=" ", file=sys.stderr)  # the last is that of a mutant that ended the process
         inside += run(harness, mutant(harness, corpus, seed))
     print(f"{name}: {len(corpus)} inputs of the corpus; {mutants} mutants, of which {inside} came past the door")
     if 2 * inside < mutants:
