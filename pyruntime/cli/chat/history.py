@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -30,7 +31,10 @@ class History:
             os.fchmod(handle, 0o600)
             size = os.fstat(handle).st_size
             file.seek(max(0, size - MAX_BYTES))
-            lines = file.read(MAX_BYTES).splitlines()
+            data = file.read(MAX_BYTES)
+            lines = data.splitlines()
+            if lines and not data.endswith(b"\n"):  # a disk was full
+                os.write(handle, b"\n")
         found = [entry for entry in map(_entry, lines) if entry]
         self.entries = found[-MAX_ENTRIES:]
         if size > MAX_BYTES or len(lines) > 2 * MAX_ENTRIES:  # seldom, not at each start
@@ -45,7 +49,8 @@ class History:
         self.entries.append(text)
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
         try:
-            os.write(handle, line)
+            if os.write(handle, line) < len(line):  # the rest would fail; the next chat drops the half line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(handle)
 
