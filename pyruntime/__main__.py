@@ -1,6 +1,10 @@
 """`python -m pyruntime` is `pyruntime`."""
 
+import os
+import signal
 import sys
+
+INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
 
 def main() -> int:
@@ -8,9 +12,11 @@ def main() -> int:
     try:
         from pyruntime.cli import main as run
 
-        return run()
+        code = run()
     except KeyboardInterrupt:
-        return 130
+        os._exit(INTERRUPTED)  # all is written; to free a vocabulary and the interpreter would take another 100 ms
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own end would answer it with a traceback
+    return code
 
 
 if __name__ == "__main__":

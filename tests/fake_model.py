@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pyruntime import errors
-from pyruntime.cli import main
+from pyruntime.__main__ import main
 from pyruntime.generate import TokenLogprob
 from pyruntime.sampling import Sampling
 
@@ -95,6 +95,7 @@ class Model:
     context = 512
     trained_context = 1024
     isa = "fake"
+    tokenizer = types.SimpleNamespace(encode=lambda _: [])
 
     def __init__(
         self, path: Path, threads: int | None = None, context: int | None = None, kv_type: str = "f16",

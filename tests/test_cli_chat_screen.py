@@ -104,12 +104,14 @@ def test_without_colours(model_file: Path, env: dict[str, str]) -> None:
 
 
 def test_ctrl_c_stops_an_answer(chat: ScreenTerminal) -> None:
+    at_prompt = modes(chat)
     for _ in range(3):
         chat.type("forever" + ENTER)
         chat.until("tick tick tick")
         chat.type(ctrl("c"))
         chat.until(", interrupted\n>")
         chat.until_prompt()
+        assert modes(chat) == at_prompt
         assert "Traceback" not in "\n".join(chat.screen.everything)
         chat.ask("/reset")
         chat.type(ctrl("l"))  # a clear screen

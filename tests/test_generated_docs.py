@@ -14,6 +14,7 @@ import pytest
 
 import pyruntime
 from pyruntime import cli, errors
+from pyruntime.__main__ import INTERRUPTED
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "tools" / "generate_docs.py"
@@ -52,7 +53,7 @@ def test_exit_codes() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     table = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
     raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
-    assert table == raised | {0, 2, cli.INTERRUPTED}
+    assert table == raised | {0, 2, INTERRUPTED}
 
 
 def test_every_exported_name_is_there() -> None:

@@ -17,11 +17,12 @@ from typing import NoReturn
 from pyruntime.cli.terminal import be_quiet, prepare_streams, say, say_error
 from pyruntime.errors import MemoryLimitError, PyruntimeError
 
-INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (default: the process's own) and return the exit code; see `pyruntime.errors`."""
+    """Run the command line `argv` (default: the process's own) and return the exit code; see `pyruntime.errors`.
+
+    KeyboardInterrupt for Ctrl-C, once what came until then has been written.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     prepare_streams()
     try:
@@ -31,8 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # here, so that a full disk or a closed pipe is met below, not at the interpreter's exit
     except SystemExit as stop:  # argparse: --help, --version and usage errors
         return stop.code if isinstance(stop.code, int) else 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:  # `pyruntime ... | head`: the reader has what it wanted
         _forget_stdout()
         return 1

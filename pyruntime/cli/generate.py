@@ -17,6 +17,7 @@ from pyruntime.cli.options import (
     add_model_options,
     add_sampling_options,
     open_model,
+    prepare_tokenizer,
     sampling,
     say_if_full,
     utf8,
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     prompt = whole_prompt(args.prompt, args.files)  # before the model is loaded: mistakes are told at once
     chosen = sampling(args)
     with open_model(args) as model:
+        prepare_tokenizer(model)
         answer = Answer()
         with closing(_start(model, prompt, chosen, args)) as stream:
             try:
@@ -70,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(report(args.model, result)))
         say_if_full(model, result, args.max_tokens)
-        return 130 if result.finish_reason == "interrupted" else 0
+        if result.finish_reason == "interrupted":
+            raise KeyboardInterrupt
+        return 0
 
 
 def _start(model: Model, prompt: str, chosen: Sampling, args: argparse.Namespace) -> Stream:

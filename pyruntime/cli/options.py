@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -181,9 +183,10 @@ def open_model(args: argparse.Namespace) -> Model:
     """Load `args.model`; see `find_model`."""
     path = find_model(args.model)
 
-    from pyruntime.memory import hold_to
-    from pyruntime.model import Model
-    from pyruntime.system import default_threads
+    with _ended_by_ctrl_c():  # an interrupted import of NumPy raises ImportError, with a page of advice
+        from pyruntime.memory import hold_to
+        from pyruntime.model import Model
+        from pyruntime.system import default_threads
 
     if args.threads is not None and args.threads > (cores := default_threads()):
         note(f"pyruntime: {args.threads} threads wait for each other on {cores} cores: --threads {cores} is faster")
@@ -202,6 +205,26 @@ def open_model(args: argparse.Namespace) -> Model:
     if model.context > model.trained_context:
         note(f"pyruntime: the model was trained on {model.trained_context} tokens: past them its answers degrade")
     return model
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """While nothing is under way yet, Ctrl-C ends the process as the system does it: where Python's exception would come late, or
+    as another. A shell reports 130 for that, too."""
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a parent may have it ignored
+    if ours:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def prepare_tokenizer(model: Model) -> None:
+    """Builds what the first text would build: for a large vocabulary a third of a second inside one call of a library."""
+    with _ended_by_ctrl_c():
+        model.tokenizer.encode("a")
 
 
 def say_if_full(model: Model, result: Generation, max_tokens: int | None) -> None:

@@ -12,7 +12,15 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pyruntime.cli.options import MODEL_HELP, UsageError, add_model_options, add_sampling_options, open_model, sampling
+from pyruntime.cli.options import (
+    MODEL_HELP,
+    UsageError,
+    add_model_options,
+    add_sampling_options,
+    open_model,
+    prepare_tokenizer,
+    sampling,
+)
 from pyruntime.cli.terminal import note
 from pyruntime.errors import UnsupportedError
 
@@ -43,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--json is for a pipe: stdin is a terminal")
     chosen = sampling(args)  # before the model is loaded: a mistake is told at once
     with open_model(args) as model, model.session() as session:
+        prepare_tokenizer(model)
         conversation = _conversation(model, session, chosen, args)
         if not at_terminal or find_spec("termios") is None:  # Windows: a line at a time, as in a pipe
             from pyruntime.cli.chat import piped

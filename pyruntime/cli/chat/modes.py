@@ -35,6 +35,8 @@ def kept_sane() -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(termios.error):
+            termios.tcsetattr(fd, termios.TCSADRAIN, modes)  # what a Ctrl-C at a bad moment has left out
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -61,9 +63,10 @@ def answering() -> Iterator[None]:
             signal.signal(signal.SIGINT, stop)
         yield
     finally:
+        stopped = True  # one that comes here is too late to stop anything
+        termios.tcsetattr(fd, termios.TCSADRAIN, modes)
         if default:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        termios.tcsetattr(fd, termios.TCSADRAIN, modes)
 
 
 def copy(text: str) -> None:

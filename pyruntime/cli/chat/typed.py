@@ -19,7 +19,7 @@ from pyruntime.errors import PyruntimeError
 
 
 def chat(conversation: Conversation, args: argparse.Namespace) -> int:
-    """Turns until Ctrl-D, /exit, or Ctrl-C twice in a row; returns the exit code."""
+    """Turns until Ctrl-D or /exit; returns the exit code. KeyboardInterrupt for Ctrl-C twice in a row."""
     with modes.kept_sane():
         return _Chat(conversation, args).loop()
 
@@ -43,7 +43,7 @@ class _Chat:
                 if isinstance(self._reader, PlainReader):
                     say("")
                 if hinted:
-                    return 130
+                    raise
                 say("(Ctrl-C once more, Ctrl-D or /exit leaves)")
                 hinted = True
                 continue
