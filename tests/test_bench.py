@@ -223,10 +223,10 @@ def test_mistakes(path: Path, command: Any, tmp_path: Path) -> None:
 def test_ctrl_c(path: Path) -> None:
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pyruntime.cli import main\n"
+        "from pyruntime.__main__ import main\n"
         "from pyruntime import bench\n"
         "print('ready', flush=True)\n"
-        "sys.exit(main(sys.argv[1:]))"
+        "sys.exit(main())"
     )
     command = [sys.executable, "-c", code, "bench", str(path), "--repetitions", "1000000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -33,11 +33,12 @@ import sys
 import fake_model
 from pyruntime import catalogue
 from pyruntime.catalogue import Entry, Part
-from pyruntime.cli import main
+from pyruntime.__main__ import main
 fake_model.install()
 entry = eval(sys.argv[1])
 catalogue.entries = lambda: (entry,)
-sys.exit(main(["generate", entry.name, "say hello"]))
+sys.argv[1:] = ["generate", entry.name, "say hello"]
+sys.exit(main())
 """
 
 
