@@ -85,6 +85,8 @@ def locate(model: str, report: "Report | None" = None) -> Path:
         return pull(model, report=report)
     if os.path.exists(model):
         return Path(model)  # a folder or a device: opening it says what is wrong with it
+    if model.startswith((".", "~", os.sep)):
+        raise GGUFError(f"{model}: no such file")
     raise GGUFError(f"{model or repr(model)}: no such file, and {_no_name(model)}")
 
 

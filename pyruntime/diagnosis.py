@@ -147,7 +147,7 @@ def _of_processor(processors: system.Processors) -> Iterator[Problem]:
         yield Problem("the processor is kept at its lowest clock (governor powersave)", mend)
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if busy > processors.online / 2 + 0.5:
-        what = f"other programs keep {busy:.1f} of {processors.online} hardware threads busy"
+        what = f"other programs are running: the load is {busy:.1f} on {processors.online} hardware threads"
         yield Problem(what, "end them (`top` shows them), or expect lower speeds")
 
 

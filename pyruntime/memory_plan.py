@@ -119,7 +119,8 @@ def _refusal(needs: MemoryPlan) -> str:
     assert needs.limit is not None
     fits = needs.largest_context
     return (
-        f"weights need {_mb(needs.weights)}, a context of {needs.context} {_mb(needs.kv)}, activations {_mb(needs.activations)}, "
+        f"weights need {_mb(needs.weights)}, keys and values of a context of {needs.context}: {_mb(needs.kv)}, "
+        f"activations {_mb(needs.activations)}, "
         f"the tokenizer {_mb(needs.vocabulary)}, and the process has {_mb(needs.process)}: {_mb(needs.predicted)} in all, "
         f"and {needs.limited_by} {_mb(needs.limit)}; "
         + (f"the largest context that fits is {fits}" if fits else "the model does not fit")

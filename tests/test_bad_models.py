@@ -370,7 +370,7 @@ def test_a_context_that_memory_cannot_hold(path: Path, monkeypatch: pytest.Monke
     said = refusal(path, MemoryLimitError, context=1 << 20)
     with Model(path, threads=1) as model:
         per_position = model.engine.counters()["page_bytes"] // 64
-    assert f"a context of {1 << 20} {(per_position << 20) / 1e6:.0f} MB, " in said
+    assert f"a context of {1 << 20}: {(per_position << 20) / 1e6:.0f} MB, " in said
     assert "the system leaves " in said
     fits = int(said.rsplit(" ", 1)[1])
     assert "the largest context that fits is " in said

@@ -241,7 +241,7 @@ def test_answer_that_max_tokens_ends_is_no_surprise(cli: Cli) -> None:
 
 
 def test_what_makes_answers_slow_or_bad_is_said(cli: Cli) -> None:
-    assert "900 threads wait for each other" in cli.generate("say a", "--threads", "900").err
+    assert "900 threads would wait for each other" in cli.generate("say a", "--threads", "900").err
     assert "the model was trained on 1024 tokens" in cli.generate("say a", "--context", "1025").err
     assert cli.generate("say a", "--threads", "1", "--context", "1024").err == ""
 

@@ -245,11 +245,13 @@ def test_resize_while_typing(chat: ScreenTerminal, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_takes_the_line_back(chat: ScreenTerminal) -> None:
-    chat.type("say something" + ctrl("c"))
-    chat.until("(Ctrl-C once more, Ctrl-D or /exit leaves)")
-    chat.until_prompt()
+    for draft in ("say something", "say something else"):
+        chat.type(draft + ctrl("c"))
+        chat.until(f"> {draft}\n>")
+        chat.until_prompt()
     assert chat.ask("say hello").startswith("hello\n")
     chat.type(ctrl("c"))
+    chat.until("(Ctrl-C once more, Ctrl-D or /exit leaves)")
     chat.until_prompt()
     chat.type(ctrl("c"))
     assert chat.finish() == 130

@@ -168,7 +168,7 @@ def test_a_clock_that_is_held_low(machine: Machine) -> None:
 
 def test_a_busy_machine(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis.os, "getloadavg", lambda: (40.0, 0.0, 0.0))
-    assert problem() == "other programs keep 40.0 of 64 hardware threads busy"
+    assert problem() == "other programs are running: the load is 40.0 on 64 hardware threads"
 
 
 def test_little_memory(machine: Machine) -> None:

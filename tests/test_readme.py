@@ -89,18 +89,22 @@ def test_the_readme_has_examples() -> None:
     assert INSPECTED is not None
     assert TESTS in LINES
     assert len(COMMANDS) >= 4
-    assert all(re.match(r"(cat \w+\.txt \| )?pyruntime ", line) for line in COMMANDS)
+    assert all(re.match(r"(cat \w+\.txt \| )?pyruntime |cp ", line) for line in COMMANDS)
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands(line: str, user: User, here: User) -> None:
+    if line.startswith("cp "):
+        (user.folder / "my-model.gguf").unlink()
     out = user.types(line)
     if "--json" in line:
         shown = json.loads(out)
         again = json.loads(here.types(f"{line} --seed {shown['seed']}"))
         assert shown["text"]
         assert (shown["text"], shown["ids"]) == (again["text"], again["ids"])
+    elif line.startswith("cp "):
+        assert (user.folder / "my-model.gguf").stat().st_size > 90_000_000
     elif " chat" in line:
         assert out == ""  # nobody says anything
     else:

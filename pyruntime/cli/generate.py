@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("prompt", metavar="PROMPT", type=utf8, nargs="?", help="the prompt; '-' or none reads stdin")
+    parser.add_argument(
+        "prompt", metavar="PROMPT", type=utf8, nargs="?", help="the prompt; '-' reads stdin, and so does none in a pipe"
+    )
     help = "a text file to read before the prompt, '-' for stdin; may be given again"
     parser.add_argument("--file", dest="files", metavar="PATH", action="append", default=[], help=help)
     parser.add_argument("--raw", action="store_true", help="continue the prompt as it is, without the chat template")

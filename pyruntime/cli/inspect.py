@@ -147,7 +147,8 @@ def _shown(value: Any) -> str:
     if _is_long(value):
         return f"[{', '.join(shown(v) for v in list(value[:3]))}, ...] ({len(value):,} of them)"
     text = repr(value.tolist() if hasattr(value, "tolist") else value)
-    return text if len(text) <= _WIDE else f"{text[:_WIDE]}... ({len(text):,} characters)"
+    length = len(value) if isinstance(value, str) else len(text)
+    return text if len(text) <= _WIDE else f"{text[:_WIDE]}... ({length:,} characters)"
 
 
 def _is_long(value: Any) -> bool:

@@ -186,12 +186,10 @@ def open_model(args: argparse.Namespace) -> Model:
     with _ended_by_ctrl_c():  # an interrupted import of NumPy raises ImportError, with a page of advice
         from pyruntime.memory import hold_to
         from pyruntime.model import Model
-        from pyruntime.system import default_threads
 
-    if args.threads is not None and args.threads > (cores := default_threads()):
-        note(f"pyruntime: {args.threads} threads wait for each other on {cores} cores: --threads {cores} is faster")
+    threads = _threads(args.threads)
     if args.ram is not None:
-        hold_to(args.ram, args.threads or default_threads())
+        hold_to(args.ram, threads)
     read = (0, 0)
 
     def progress(done: int, total: int) -> None:
@@ -200,11 +198,27 @@ def open_model(args: argparse.Namespace) -> Model:
 
     with Progress("loading", lambda: read, "MB"):
         model = Model(
-            path, threads=args.threads, context=args.context, kv_type=args.kv_type, ram=args.ram, progress=progress
+            path, threads=threads, context=args.context, kv_type=args.kv_type, ram=args.ram, progress=progress
         )
     if model.context > model.trained_context:
         note(f"pyruntime: the model was trained on {model.trained_context} tokens: past them its answers degrade")
     return model
+
+
+def _threads(asked: int | None) -> int:
+    """How many threads to use: no more than hardware threads, since each of them waits for all others at every barrier."""
+    from pyruntime.system import processors
+
+    machine = processors()
+    if asked is None:
+        return machine.threads
+    if asked > machine.allowed:
+        note(f"pyruntime: {asked} threads would wait for each other on {machine.allowed}: {machine.allowed} are used")
+    elif asked > machine.threads:
+        note(
+            f"pyruntime: {asked} threads wait for each other on {machine.threads} cores: --threads {machine.threads} is faster"
+        )
+    return min(asked, machine.allowed)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ COMMANDS = [
     Command("copy", "", "copy the last answer to the clipboard, where the terminal allows it"),
     Command("exit", "", "leave, as Ctrl-D does"),
 ]
+_ALIASES = {"bye": "exit", "clear": "reset", "quit": "exit"}  # what other programs call them
 _KEYS = """\
 Alt-Enter, or a backslash at its end, goes on with the line; \"\"\" begins a text of several lines and ends it.
 Ctrl-C stops an answer; up and down go through what was typed, Ctrl-R searches it. //x sends the text /x."""
@@ -67,6 +68,7 @@ class Commands:
 
     def run(self, name: str, argument: str) -> None:
         """Raises Leave for /exit, UsageError for a command that is none, and what the command itself raises."""
+        name = _ALIASES.get(name, name)
         command = next((command for command in COMMANDS if command.name == name), None)
         if command is None:
             near = difflib.get_close_matches(name, [command.name for command in COMMANDS], 1)

@@ -92,7 +92,12 @@ class EditingReader:
         )
 
     def read(self) -> str:
-        text = self._session.prompt()
+        try:
+            text = self._session.prompt()
+        except KeyboardInterrupt:
+            if self._session.default_buffer.text:
+                return ""  # it took back what was typed, and asks for nothing more
+            raise
         for shown, pasted in self._pastes.items():
             text = text.replace(shown, pasted)
         text = text.encode(errors="replace").decode()  # bytes that are no UTF-8 come as surrogates
