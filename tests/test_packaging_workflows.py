@@ -91,6 +91,14 @@ def test_what_is_uploaded_is_what_is_built() -> None:
     assert download["with"] == {"path": "dist", "merge-multiple": True}  # where the publishing action looks
 
 
+def test_wheels_of_windows_are_built_and_not_published() -> None:
+    jobs = WORKFLOWS["wheels"]["jobs"]
+    assert jobs["windows"]["continue-on-error"]
+    assert not [step for step in jobs["windows"]["steps"] if "upload" in step["uses"]]
+    assert "windows" not in jobs["publish"]["needs"]
+    assert CIBUILDWHEEL["windows"]["environment"]["CXX"] == "clang++"  # CMakeLists.txt refuses the others
+
+
 def test_wheels_are_tested_by_tests_that_exist() -> None:
     assert set(CIBUILDWHEEL["test-extras"]) <= set(EXTRAS)
     named = [word for word in shlex.split(CIBUILDWHEEL["test-command"]) if "{project}" in word]
@@ -105,6 +113,7 @@ def test_wheels_are_tested_by_tests_that_exist() -> None:
     [
         (["--platform", "linux", "--archs", "x86_64,aarch64"], ["manylinux_x86_64", "manylinux_aarch64"]),
         (["--platform", "macos", "--archs", "x86_64,arm64"], ["macosx_x86_64", "macosx_arm64"]),
+        (["--platform", "windows", "--archs", "AMD64"], ["win_amd64"]),
     ],
 )
 def test_cibuildwheel_builds_for_every_python_and_platform(arguments: list[str], platforms: list[str]) -> None:
