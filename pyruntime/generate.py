@@ -136,10 +136,9 @@ class Job:
     def result(self) -> Generation:
         ended = self._ended or time.perf_counter()
         prefilled = self._prefill_ended or ended
-        computed = self.prompt_tokens - self._cached
         timings = {
             "cached_tokens": self._cached,
-            "prefill_tokens": computed,
+            "prefill_tokens": self.prefill[1],
             "prefill_seconds": prefilled - self._started,
             "generate_tokens": len(self.ids),
             "generate_seconds": ended - prefilled,

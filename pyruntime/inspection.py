@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyruntime import _core, arch
 from pyruntime.arch.hparams import HParams
+from pyruntime.chat_template.named import in_metadata
 from pyruntime.errors import PyruntimeError
 from pyruntime.memory_plan import MemoryPlan, memory_needs
 from pyruntime.system import default_threads
@@ -15,8 +17,6 @@ from pyruntime.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from pyruntime.plan import Plan
-
-_TEMPLATE = "tokenizer.chat_template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +121,11 @@ def inspect(
         architecture=_text(metadata, "general.architecture"),
         name=_text(metadata, "general.name"),
         licence=_text(metadata, "general.license"),
-        parameters=sum(_parameters(t) for t in tensors),
+        parameters=sum(math.prod(t.shape) for t in tensors),
         types=_types(tensors),
         shape=None if blueprint is None else _shape(blueprint.hparams),
         vocabulary=vocabulary,
-        chat_templates=_templates(metadata),
+        chat_templates={name: len(source) for _, name, source in in_metadata(metadata) if isinstance(source, str)},
         memory=memory,
         obstacle=obstacle or no_text,
         metadata=metadata,
@@ -134,19 +134,12 @@ def inspect(
     )
 
 
-def _parameters(tensor: _core.TensorInfo) -> int:
-    n = 1
-    for size in tensor.shape:
-        n *= size
-    return n
-
-
 def _types(tensors: list[_core.TensorInfo]) -> tuple[TypeShare, ...]:
     by_type: dict[str, list[_core.TensorInfo]] = {}
     for tensor in tensors:
         by_type.setdefault(tensor.type_name, []).append(tensor)
     shares = [
-        TypeShare(name, len(some), sum(_parameters(t) for t in some), sum(t.n_bytes for t in some))
+        TypeShare(name, len(some), sum(math.prod(t.shape) for t in some), sum(t.n_bytes for t in some))
         for name, some in by_type.items()
     ]
     return tuple(sorted(shares, key=lambda share: -share.bytes))
@@ -181,14 +174,6 @@ def _vocabulary(metadata: dict[str, Any], path: str) -> tuple[Vocabulary | None,
     except PyruntimeError as error:
         return vocabulary, str(error)
     return vocabulary, None
-
-
-def _templates(metadata: dict[str, Any]) -> dict[str, int]:
-    found = {}
-    for key, source in metadata.items():
-        if (key == _TEMPLATE or key.startswith(_TEMPLATE + ".")) and isinstance(source, str):
-            found[key.removeprefix(_TEMPLATE).removeprefix(".") or "default"] = len(source)
-    return found
 
 
 def _text(metadata: dict[str, Any], key: str) -> str | None:

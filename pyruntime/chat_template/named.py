@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 _KEY = "tokenizer.chat_template"
 
 
+def in_metadata(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Key, name and source of each template, whatever the source is."""
+    for key, source in metadata.items():
+        if key == _KEY or key.startswith(_KEY + "."):
+            yield key, key.removeprefix(_KEY).removeprefix(".") or "default", source
+
+
 class ChatTemplates(Mapping[str, ChatTemplate]):
     """By name: `tokenizer.chat_template` is "default", `tokenizer.chat_template.NAME` is NAME.
 
@@ -26,12 +33,10 @@ class ChatTemplates(Mapping[str, ChatTemplate]):
         self._tokens = [tokenizer.token(i) if i is not None else "" for i in (tokenizer.bos_id, tokenizer.eos_id)]
         self._sources: dict[str, str] = {}
         self._compiled: dict[str, ChatTemplate] = {}
-        for key, source in metadata.items():
-            if key != _KEY and not key.startswith(_KEY + "."):
-                continue
+        for key, name, source in in_metadata(metadata):
             if not isinstance(source, str):
                 raise GGUFError(f"{path}: metadata {shown_name(key)}: not a string")
-            self._sources[key.removeprefix(_KEY).removeprefix(".") or "default"] = source
+            self._sources[name] = source
 
     def __getitem__(self, name: str) -> ChatTemplate:
         if name not in self._compiled:

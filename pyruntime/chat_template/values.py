@@ -31,7 +31,22 @@ def _paid(value: Any) -> Any:
     return value
 
 
-class List(list[Any]):
+class _Sized:
+    """What List and Dict share: comparing and showing them is paid for by what they hold."""
+
+    _size: int
+
+    def __eq__(self, other: object) -> bool:
+        spend(64 * self._size)
+        return super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return super().__repr__() if _printable(self._size) else ""
+
+
+class List(_Sized, list[Any]):
     """A list that a template can read only: list.extend would double memory without using fuel."""
 
     append = extend = insert = pop = remove = clear = sort = reverse = copy = None  # type: ignore[assignment]
@@ -43,15 +58,6 @@ class List(list[Any]):
     def __getitem__(self, key: Any) -> Any:
         return _paid(super().__getitem__(key))
 
-    def __eq__(self, other: object) -> bool:
-        spend(64 * self._size)
-        return super().__eq__(other)
-
-    __hash__ = None
-
-    def __repr__(self) -> str:
-        return super().__repr__() if _printable(self._size) else ""
-
 
 class Pair(tuple[Any, ...]):
     """A tuple that came out of Python."""
@@ -60,7 +66,7 @@ class Pair(tuple[Any, ...]):
         return _paid(super().__getitem__(key))
 
 
-class Dict(dict[str, Any]):
+class Dict(_Sized, dict[str, Any]):
     """A dict that a template can read only."""
 
     update = setdefault = pop = popitem = clear = fromkeys = copy = None  # type: ignore[assignment]
@@ -75,15 +81,6 @@ class Dict(dict[str, Any]):
     def __iter__(self) -> Iterator[str]:  # minijinja copies all keys to know how many there are
         spend(sum(map(n_bytes, self.keys())))
         return super().__iter__()
-
-    def __eq__(self, other: object) -> bool:
-        spend(64 * self._size)
-        return super().__eq__(other)
-
-    __hash__ = None
-
-    def __repr__(self) -> str:
-        return super().__repr__() if _printable(self._size) else ""
 
     def get(self, key: str, default: Any = None) -> Any:
         return _paid(super().get(key, default))

@@ -61,9 +61,8 @@ class Progress:
     def _show(self, line: str) -> None:
         """In place of what is shown, with the cursor at its start: what is written next writes over it."""
         with suppress(OSError, ValueError):
-            line = line[
-                : os.get_terminal_size(sys.stderr.fileno()).columns - 1
-            ]  # one that wraps could not be taken back
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns
+            line = line[: columns - 1]  # one that wraps could not be taken back
             sys.stderr.write(f"\r{line}{' ' * (self._width - len(line))}\r")
             sys.stderr.flush()
             self._width = len(line)
