@@ -19,7 +19,7 @@ _RESTORED = b"\x1b[?2004l\x1b[0m\x1b[?25h\x1b[J"
 
 @contextmanager
 def kept_sane() -> Iterator[None]:
-    """A signal that ends the process finds the terminal as it was before; it still ends the process."""
+    """The end of the chat finds the terminal as it was before, a signal that ends the process as well."""
     fd = sys.stdin.fileno()
     modes = termios.tcgetattr(fd)
 
@@ -36,9 +36,17 @@ def kept_sane() -> Iterator[None]:
         yield
     finally:
         with suppress(termios.error):
-            termios.tcsetattr(fd, termios.TCSADRAIN, modes)  # what a Ctrl-C at a bad moment has left out
+            termios.tcsetattr(fd, termios.TCSADRAIN, modes)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def without_echo() -> None:
+    """From here on keys are kept for who reads them next, and not shown by the terminal itself. A line editor shows them:
+    with the terminal's echo, those typed just before it starts would come twice."""
+    fd = sys.stdin.fileno()
+    modes = termios.tcgetattr(fd)
+    termios.tcsetattr(fd, termios.TCSADRAIN, [*modes[:3], modes[3] & ~termios.ECHO, *modes[4:]])
 
 
 @contextmanager
@@ -47,7 +55,6 @@ def answering() -> Iterator[None]:
     so that a second one cannot disturb what follows the first."""
     fd = sys.stdin.fileno()
     modes = termios.tcgetattr(fd)
-    quiet = [*modes[:3], modes[3] & ~termios.ECHO, *modes[4:]]
     stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -58,7 +65,7 @@ def answering() -> Iterator[None]:
 
     default = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a parent may have it ignored
     try:
-        termios.tcsetattr(fd, termios.TCSADRAIN, quiet)
+        without_echo()
         if default:
             signal.signal(signal.SIGINT, stop)
         yield

@@ -32,6 +32,8 @@ class _Chat:
         self._reader = _reader(no_history=args.no_history)
 
     def loop(self) -> int:
+        if isinstance(self._reader, EditingReader):
+            modes.without_echo()
         hinted = False
         while True:
             try:
