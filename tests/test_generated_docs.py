@@ -49,6 +49,12 @@ def test_every_argument_of_every_verb_is_there() -> None:
             assert action.help is argparse.SUPPRESS or all(str(name) in sections[verb] for name in names), action
 
 
+def test_every_verb_has_json_or_says_why_not() -> None:
+    for verb, module in cli.find_verbs().items():
+        flags = cli.verb_parser(verb, module)._option_string_actions
+        assert ("--json" in flags) != ("There is no `--json`: " in (module.__doc__ or "")), verb
+
+
 def test_exit_codes() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     table = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}

@@ -5,6 +5,8 @@ It knows verbs, flags, their choices, the names of the catalogue and *.gguf file
 - bash, in ~/.bashrc: `eval "$(pyruntime completion bash)"`
 - zsh, in ~/.zshrc, after compinit: `eval "$(pyruntime completion zsh)"`
 - fish, in ~/.config/fish/config.fish: `pyruntime completion fish | source`
+
+There is no `--json`: what it prints is a script, for the shell to read.
 """
 
 from __future__ import annotations
