@@ -71,10 +71,7 @@ def diagnose(measure: bool = True) -> Diagnosis:
     """Looks at the machine; with `measure`, reads memory and multiplies for half a second on all threads."""
     build = _core.build_info()
     processors = system.processors()
-    try:
-        isa = _core.isa()
-    except UnsupportedError:
-        isa = None
+    isa, refusal = _isa()
     limit = memory.cgroup_memory()
     folder = catalogue.models_folder()
     packages = _packages()
@@ -100,7 +97,7 @@ def diagnose(measure: bool = True) -> Diagnosis:
         hub_folder=str(hub.cache_folder()),
         disk_free=shutil.disk_usage(_existing(folder)).free,
         problems=tuple([
-            *_of_instructions(build, isa),
+            *_of_instructions(build, isa, refusal),
             *_of_build(build),
             *_of_processor(processors),
             *_of_memory(),
@@ -110,13 +107,18 @@ def diagnose(measure: bool = True) -> Diagnosis:
     )  # fmt: skip
 
 
-def _of_instructions(build: _core.BuildInfo, isa: str | None) -> Iterator[Problem]:
+def _isa() -> tuple[str | None, str]:
+    """The instruction set whose kernels run; or None, and why."""
+    try:
+        return _core.isa(), ""
+    except UnsupportedError as error:
+        return None, str(error)
+
+
+def _of_instructions(build: _core.BuildInfo, isa: str | None, refusal: str) -> Iterator[Problem]:
     asked = os.environ.get("PYRUNTIME_ISA")
     if isa is None:
-        try:
-            _core.isa()
-        except UnsupportedError as error:
-            yield Problem(str(error), "unset PYRUNTIME_ISA, or set it to what is available")
+        yield Problem(refusal, "unset PYRUNTIME_ISA, or set it to what is available")
         return
     supported = [entry["name"] for entry in build["isas"] if entry["supported"]]
     if asked and isa != supported[0]:

@@ -14,6 +14,7 @@ from test_system import Machine
 import pyruntime
 from pyruntime import _core, diagnosis
 from pyruntime.diagnosis import diagnose
+from pyruntime.errors import UnsupportedError
 
 FIELDS = {
     "version": str,
@@ -121,6 +122,17 @@ def test_an_instruction_set_that_cannot_be_had(machine: Machine, cli: Cli, monke
     done = cli("doctor")
     assert done.code == 1
     assert "none: PYRUNTIME_ISA asks for mmx" in done.out
+
+
+def test_the_core_is_asked_once_for_its_instruction_set(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of it, and what is wrong with it, come from the same answer."""
+    answers = iter([UnsupportedError("the first answer")])
+
+    def isa() -> str:
+        raise next(answers)
+
+    monkeypatch.setattr(_core, "isa", isa)
+    assert problem() == "the first answer"
 
 
 @pytest.mark.skipif(len(_core.available_isas()) < 2, reason="this machine has the scalar kernels alone")
