@@ -17,7 +17,7 @@ from cli_tools import TIMEOUT, Cli, Terminal, assert_one_line_error
 from pyruntime.catalogue import entries, models_folder
 from pyruntime.cli import progress as module
 from pyruntime.cli import terminal
-from pyruntime.cli.progress import Progress, until_first
+from pyruntime.cli.progress import Progress, told, until_first
 
 COLUMNS = 80
 
@@ -72,6 +72,16 @@ def test_what_takes_long_shows_how_far_it_is() -> None:
             screen.wait_for("loading [--------------------]   0%  0 of 8 MB")
             done = 6_000_000
             screen.wait_for("loading [###############-----]  75%  6 of 8 MB")
+        assert screen.line() == ""
+
+
+@pytest.mark.usefixtures("at_once")
+def test_what_tells_how_far_it_is() -> None:
+    with on_screen() as screen:
+        with told("measuring", "repetitions", 4) as tell:
+            screen.wait_for("measuring [--------------------]   0%  0 of 4 repetitions")
+            tell(1, 4)
+            screen.wait_for("measuring [#####---------------]  25%  1 of 4 repetitions")
         assert screen.line() == ""
 
 

@@ -20,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pyruntime.cli.options import MODEL_HELP, UsageError, add_load_options, count, find_model, open_model
-from pyruntime.cli.progress import Progress
+from pyruntime.cli.progress import told
 from pyruntime.cli.tables import columns, size, visible
 from pyruntime.cli.terminal import note
 
@@ -55,13 +55,7 @@ def run(args: argparse.Namespace) -> int:
     with open_model(args) as model:
         load_seconds = time.perf_counter() - started
         _check_context(model.context, needed)
-        state = (0, args.repetitions + 1)
-
-        def progress(done: int, total: int) -> None:
-            nonlocal state
-            state = done, total
-
-        with Progress("measuring", lambda: state, "repetitions"):
+        with told("measuring", "repetitions", args.repetitions + 1) as progress:
             found = bench.measure(
                 model,
                 prefill=args.prefill,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyruntime.cli.progress import Progress
+from pyruntime.cli.progress import told
 from pyruntime.cli.terminal import FetchReport, note
 from pyruntime.errors import PyruntimeError
 
@@ -190,13 +190,7 @@ def open_model(args: argparse.Namespace) -> Model:
     threads = _threads(args.threads)
     if args.ram is not None:
         hold_to(args.ram, threads)
-    read = (0, 0)
-
-    def progress(done: int, total: int) -> None:
-        nonlocal read
-        read = done, total
-
-    with Progress("loading", lambda: read, "MB"):
+    with told("loading", "MB") as progress:
         model = Model(
             path, threads=threads, context=args.context, kv_type=args.kv_type, ram=args.ram, progress=progress
         )

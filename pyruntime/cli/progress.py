@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Protocol, Self, TypeVar
 
 from pyruntime.cli.terminal import is_quiet
@@ -66,6 +66,19 @@ class Progress:
             sys.stderr.write(f"\r{line}{' ' * (self._width - len(line))}\r")
             sys.stderr.flush()
             self._width = len(line)
+
+
+@contextmanager
+def told(what: str, unit: str, total: int = 0) -> Iterator[Callable[[int, int], None]]:
+    """A Progress for what tells how far it is by itself: it is to call what this gives, with (done, total)."""
+    state = (0, total)
+
+    def tell(done: int, total: int) -> None:
+        nonlocal state
+        state = done, total
+
+    with Progress(what, lambda: state, unit):
+        yield tell
 
 
 class _Reads(Protocol):
