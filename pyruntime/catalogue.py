@@ -97,17 +97,18 @@ def pull(name: str, *, check: bool = False, report: "Report | None" = None) -> P
     asks the hub for a newer version, and fetches again what is damaged or old. Of a split file it is the first part.
     Raises FetchError.
     """
-    return pull_files(name, check=check, report=report)[0]
+    return pull_files(name, check=check, report=report)[0].path
 
 
-def pull_files(name: str, *, check: bool = False, report: "Report | None" = None) -> tuple[Path, ...]:
+def pull_files(name: str, *, check: bool = False, report: "Report | None" = None) -> tuple[hub.Pulled, ...]:
     """As `pull`; all parts of a split file, in order."""
     if hub.is_name(name):
         return _pull_from_hub(hub.parse(name), check, report)
     if entry := find(name):
         from pyruntime.fetch import fetch
 
-        return (fetch(entry, models_folder(), report, check=check),)
+        path = fetch(entry, models_folder(), report, check=check)
+        return (hub.Pulled(path, entry.sha256 if check else ""),)
     raise FetchError(f"{name or repr(name)}: {_no_name(name)}")
 
 
@@ -116,10 +117,10 @@ def is_name(model: str) -> bool:
     return hub.is_name(model) or find(model) is not None
 
 
-def _pull_from_hub(name: hub.Name, check: bool, report: "Report | None") -> tuple[Path, ...]:
+def _pull_from_hub(name: hub.Name, check: bool, report: "Report | None") -> tuple[hub.Pulled, ...]:
     cached = hub.find(name)
     if cached and not check:
-        return cached
+        return tuple(map(hub.Pulled, cached))
     from pyruntime.hub_download import Unreachable, download
 
     try:
@@ -129,7 +130,7 @@ def _pull_from_hub(name: hub.Name, check: bool, report: "Report | None") -> tupl
             raise
         if report:
             report.note(f"{error}; what the cache has is used, and was not checked")
-        return cached
+        return tuple(map(hub.Pulled, cached))
 
 
 def _no_name(model: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pyruntime.errors import FetchError, shown_name
 
@@ -52,6 +53,13 @@ class Name:
     def __str__(self) -> str:
         revision = f"@{self.revision}" if self.revision else ""
         return f"{PREFIX}{self.repo}{revision}{self.file and '/' + self.file}{self.quant and ':' + self.quant}"
+
+
+class Pulled(NamedTuple):
+    """A file of a model that was asked for by name."""
+
+    path: Path
+    sha256: str = ""  # where it was just compared with what the file should have
 
 
 def is_name(text: str) -> bool:

@@ -36,6 +36,10 @@ class Remote:
     size: int
     digest: str  # sha256 in hexadecimal or, for a small file, git's sha1 of it; its name in the cache
 
+    @property
+    def sha256(self) -> str:
+        return self.digest if len(self.digest) == 64 else ""
+
 
 @dataclass(frozen=True)
 class Listing:

@@ -34,7 +34,7 @@ class Unreachable(FetchError):
     """The hub cannot be asked: offline, or no connection."""
 
 
-def download(name: hub.Name, report: Report | None = None, check: bool = False) -> tuple[Path, ...]:
+def download(name: hub.Name, report: Report | None = None, check: bool = False) -> tuple[hub.Pulled, ...]:
     """The files in the cache of the model that `name` means on the hub, its parts in order, downloaded where missing.
 
     An interrupted download goes on where it stopped. With `check`, the checksum of what is there is compared too, and a
@@ -46,7 +46,7 @@ def download(name: hub.Name, report: Report | None = None, check: bool = False) 
         with hub_api.quiet():
             listing = hub_api.listing(name)
             parts = [listing.files[path] for path in hub.choose(name, listing.files)]
-            paths = _Download(name, folder, listing, report, check).run(parts)
+            pulled = _Download(name, folder, listing, report, check).run(parts)
             _write_ref(folder, name.revision or "main", listing.commit)
     except hub.NoSuchModel as error:
         raise FetchError(f"cannot fetch {name}: the repository {error}") from None
@@ -58,7 +58,7 @@ def download(name: hub.Name, report: Report | None = None, check: bool = False) 
         raise FetchError(f"cannot fetch {name}: {reason}") from error
     except Failed as error:
         raise FetchError(f"cannot fetch {name}: {error}") from None
-    return tuple(paths)
+    return tuple(pulled)
 
 
 # What it takes to have it
@@ -74,7 +74,7 @@ class _Download:
         self._report = report
         self._check = check
 
-    def run(self, parts: list[Remote]) -> list[Path]:
+    def run(self, parts: list[Remote]) -> list[hub.Pulled]:
         missing = [part for part in parts if not self._is_there(part)]
         if missing:
             total = sum(part.size for part in missing)
@@ -93,7 +93,7 @@ class _Download:
                 done += part.size
         for part in parts:
             self._link(part)
-        return [self._pointer(part) for part in parts]
+        return [hub.Pulled(self._pointer(part), part.sha256 if self._check else "") for part in parts]
 
     def _blob(self, part: Remote) -> Path:
         return self._folder / "blobs" / part.digest
@@ -250,7 +250,7 @@ def _read_response(url: str, state: _Received, progress: Callable[[int], None]) 
 
 
 def _new_digest(part: Remote) -> "hashlib._Hash":
-    if len(part.digest) == 64:
+    if part.sha256:
         return hashlib.sha256()
     return hashlib.sha1(b"blob %d\0" % part.size, usedforsecurity=False)  # a small file: git's own name for it
 

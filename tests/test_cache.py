@@ -19,7 +19,7 @@ from cli_tools import TIMEOUT, Cli, Terminal, assert_one_line_error, running
 from fake_hub import DATA, HEAD, NAME, OTHER, Hub, Repo, sha256
 
 import pyruntime
-from pyruntime import cache, catalogue
+from pyruntime import cache, catalogue, fetch, hub_download
 from pyruntime.catalogue import Entry, Part, models_folder
 from pyruntime.errors import FetchError
 from pyruntime.hub import cache_folder, repo_folder
@@ -188,9 +188,46 @@ def test_pull_json(cli: Cli, hub: Hub) -> None:
     assert [file["bytes"] for file in done["files"]] == [1000, 1000]
 
 
-def test_pull_of_the_catalogue_checks_what_is_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyruntime import fetch
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were read whole for their checksum."""
+    files: list[Path] = []
+    hash_file = fetch.hash_file
 
+    def counting(path: Path, *args: Any, **kwargs: Any) -> str:
+        files.append(path)
+        return hash_file(path, *args, **kwargs)
+
+    for module in (fetch, hub_download):
+        monkeypatch.setattr(module, "hash_file", counting)
+    return files
+
+
+def test_pull_json_reads_a_file_once_for_its_checksum(cli: Cli, hub: Hub, hashed: list[Path]) -> None:
+    path, linked = tiny(), put_on_hub("m-Q4_K_M.gguf", DATA, commit=hub.repos["owner/repo"].commit)
+    for name, there, data in (("tiny", path, OTHER), (NAME, linked, DATA)):
+        (file,) = json.loads(cli("pull", name, "--json").out)["files"]
+        assert (file["path"], file["bytes"], file["sha256"]) == (str(there), len(data), sha256(data))
+    assert [file.resolve() for file in hashed] == [path.resolve(), linked.resolve()]
+
+
+def test_pull_json_has_the_checksum_of_what_is_there_where_nothing_tells_it(
+    cli: Cli, hub: Hub, hashed: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, the cache's damaged file is not told as what it should be; nor is git's checksum of a small file sha256."""
+    hub.repos["owner/small"] = Repo({"m.gguf": OTHER}, small={"m.gguf"})
+    (file,) = json.loads(cli("pull", "hf:owner/small", "--json").out)["files"]
+    assert file["sha256"] == sha256(OTHER)
+    linked = put_on_hub("m-Q4_K_M.gguf", DATA)
+    put(linked.resolve(), OTHER)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    done = cli("pull", NAME, "--json")
+    assert done.err.endswith("was not checked\n")
+    (file,) = json.loads(done.out)["files"]
+    assert file["sha256"] == sha256(OTHER)
+
+
+def test_pull_of_the_catalogue_checks_what_is_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny()
     assert cli("pull", "T") == (0, f"{path}\n", "checking tiny\n")
     put(path, OTHER[:-1] + b"!")

@@ -124,14 +124,14 @@ def test_split_files(hub: Hub) -> None:
     pieces = {f"Q6_K/m-Q6_K-0000{i}-of-00003.gguf": DATA[i * 1000 : i * 2000] for i in (1, 2, 3)}
     hub.repos["owner/repo"].files |= pieces
     report = Recorder()
-    paths = catalogue.pull_files("hf:owner/repo:Q6_K", report=report)
+    paths = [file.path for file in catalogue.pull_files("hf:owner/repo:Q6_K", report=report)]
     assert [path.read_bytes() for path in paths] == list(pieces.values())
     assert {path.parent for path in paths} == {paths[0].parent}  # where the reader looks for the others
     assert report.sizes[-1] == (6000, 6000)
     assert report.sizes == sorted(report.sizes)
     paths[1].resolve().unlink()  # one part is missing: the model is not there, and only that part is fetched
     hub.requests.clear()
-    assert catalogue.pull_files("hf:owner/repo:Q6_K") == paths
+    assert [file.path for file in catalogue.pull_files("hf:owner/repo:Q6_K")] == paths
     assert [request.path for request in hub.downloads()] == ["/cdn/owner/repo/Q6_K/m-Q6_K-00002-of-00003.gguf"]
 
 

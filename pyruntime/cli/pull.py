@@ -21,14 +21,18 @@ def run(args: argparse.Namespace) -> int:
     from pyruntime.catalogue import pull_files
 
     with FetchReport() as report:
-        paths = pull_files(args.model, check=True, report=report)
+        files = pull_files(args.model, check=True, report=report)
+    path = str(files[0].path)
     if not args.json:
-        print(paths[0])
+        print(path)
         return 0
 
     from pyruntime.fetch import hash_file
 
-    files = [{"path": str(path), "bytes": path.stat().st_size, "sha256": hash_file(path)} for path in paths]
-    total = sum(path.stat().st_size for path in paths)
-    print(json.dumps({"model": args.model, "path": str(paths[0]), "bytes": total, "files": files}))
+    told = [
+        {"path": str(file.path), "bytes": file.path.stat().st_size, "sha256": file.sha256 or hash_file(file.path)}
+        for file in files
+    ]
+    total = sum(file.path.stat().st_size for file in files)
+    print(json.dumps({"model": args.model, "path": path, "bytes": total, "files": told}))
     return 0
