@@ -60,9 +60,24 @@ def test_reader_that_leaves(model_file: Path, verb: str) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, which Linux has")
-def test_stdout_on_a_full_disk(model_file: Path) -> None:
-    with open("/dev/full", "wb") as full, start("generate", str(model_file), "say hello", stdout=full) as process:
-        assert process.communicate(timeout=TIMEOUT)[1] == b"pyruntime: No space left on device\n"
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # the error comes with the last flush, or with the first write
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["generate", "MODEL", "say hello"],
+        ["--help"],
+        ["chat", "--help"],
+        ["--version"],
+        ["models"],
+        ["completion", "zsh"],
+    ],
+    ids=" ".join,
+)
+def test_stdout_on_a_full_disk(model_file: Path, argv: list[str], unbuffered: str) -> None:
+    argv = [str(model_file) if word == "MODEL" else word for word in argv]
+    env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "wb") as full, start(*argv, stdout=full, env=env) as process:
+        assert process.communicate(timeout=TIMEOUT)[1] == b"pyruntime: stdout: No space left on device\n"
         assert process.returncode == 1
 
 

@@ -5,6 +5,7 @@ its help. Only the verb asked for is imported, and it imports the model's side i
 """
 
 import argparse
+import errno
 import os
 import pkgutil
 import sys
@@ -12,10 +13,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from pyruntime.cli.terminal import be_quiet, prepare_streams, say, say_error
 from pyruntime.errors import MemoryLimitError, PyruntimeError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+
+# Errors of writing alone. Where one names no file, it is stdout's: all other files are named where they are written.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,6 +135,9 @@ class _ShowVersion(argparse.Action):
 class _Parser(argparse.ArgumentParser):
     """argparse, with usage errors in one line as every other error."""
 
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse's own keeps quiet about a disk that is full
+
     def error(self, message: str) -> NoReturn:
         say(f"pyruntime: {message} (see `{self.prog} --help`)")
         self.exit(2)
@@ -140,7 +151,8 @@ def _describe(error: Exception) -> str:
     if isinstance(error, ImportError):  # not built, or a package that is missing: its message says which
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        where = error.filename or ("stdout" if error.errno in _NO_ROOM else "")
+        return f"{where}: {error.strerror}" if where else error.strerror
     return f"internal error: {type(error).__name__}: {error} (--debug shows where)"
 
 
