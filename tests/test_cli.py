@@ -18,6 +18,9 @@ from pyruntime.sampling import Sampling
 
 # Usage
 
+VERBS = "'bench', 'chat', 'completion', 'doctor', 'generate', 'inspect', 'models', 'pull', 'rm'"
+TEMPERATURE = "did you mean '--temperature'? (see `pyruntime chat --help`)"
+
 
 @pytest.mark.parametrize(
     ("argv", "parts"),
@@ -51,6 +54,40 @@ def test_usage_errors(cli: Cli, argv: list[str], parts: list[str]) -> None:
     done = cli(*(cli.model if word == "MODEL" else word for word in argv))
     assert_one_line_error(done, 2, *parts)
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ("chatt", "unknown command 'chatt': did you mean 'chat'? (see `pyruntime --help`)"),
+        ("gen MODEL p", "unknown command 'gen': did you mean 'generate'? (see `pyruntime --help`)"),
+        ("-- chatt", "unknown command 'chatt': did you mean 'chat'? (see `pyruntime --help`)"),
+        ("help", "unknown command 'help': did you mean '--help'? (see `pyruntime --help`)"),
+        ("m.gguf", "unknown command 'm.gguf': did you mean 'chat m.gguf'? (see `pyruntime --help`)"),
+        (DEFAULT, f"unknown command '{DEFAULT}': did you mean 'chat {DEFAULT}'? (see `pyruntime --help`)"),
+        ("sing", f"unknown command 'sing': there are {VERBS} (see `pyruntime --help`)"),
+        ("", "the following arguments are required: VERB (see `pyruntime --help`)"),
+        ("--hlep", "unrecognized arguments: --hlep: did you mean '--help'? (see `pyruntime --help`)"),
+        ("--verson chat", "unrecognized arguments: --verson: did you mean '--version'? (see `pyruntime chat --help`)"),
+        ("chat MODEL --temprature 0.5", f"unrecognized arguments: --temprature: {TEMPERATURE}"),
+        ("chat --temprature 0.5 MODEL", f"unrecognized arguments: --temprature: {TEMPERATURE}"),
+        ("chat MODEL --temp=1 word", f"unrecognized arguments: --temp: {TEMPERATURE}"),
+        ("chat MODEL -Temperature", f"unrecognized arguments: -Temperature: {TEMPERATURE}"),
+        ("chat MODEL --nonesuch 1", "unrecognized arguments: --nonesuch (see `pyruntime chat --help`)"),
+        ("chat MODEL --dry 1", "unrecognized arguments: --dry (see `pyruntime chat --help`)"),  # six flags begin so
+        ("chat MODEL -n 1", "unrecognized arguments: -n (see `pyruntime chat --help`)"),
+        (
+            "rm x --leftover --jsn -z",
+            "unrecognized arguments: --leftover --jsn -z: did you mean '--leftovers' and '--json'? "
+            "(see `pyruntime rm --help`)",
+        ),
+        ("chat MODEL one", "unrecognized arguments: one (see `pyruntime chat --help`)"),
+    ],
+)
+def test_suggestions(cli: Cli, line: str, error: str) -> None:
+    """To the letter: they are the same in every version of Python."""
+    done = cli(*(cli.model if word == "MODEL" else word for word in line.split()))
+    assert done == (2, "", f"pyruntime: {error}\n")
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["chat", "--help"], ["generate", "--help"]])

@@ -55,22 +55,38 @@ def _dispatch(argv: list[str]) -> int:
     at = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
     verbs = find_verbs(argv[at] if at < len(argv) else "")
     if list(verbs) != argv[at : at + 1]:
-        return _refuse(argv, verbs)
+        _refuse(argv[:at], argv[at:], verbs)
     ((name, module),) = verbs.items()
+    parser = verb_parser(name, module)
     # Intermixed: otherwise argparse takes `MODEL --raw PROMPT` for a MODEL and one word too many.
-    args = verb_parser(name, module).parse_intermixed_args([*argv[:at], *argv[at + 1 :]])
+    args, unknown = parser.parse_known_intermixed_args([*argv[:at], *argv[at + 1 :]])
+    if unknown:
+        parser.refuse(unknown)
     be_quiet(args.quiet)
     code: int = module.run(args)
     return code
 
 
-def _refuse(argv: list[str], verbs: dict[str, ModuleType]) -> NoReturn:
-    """What `pyruntime` does without a verb: help, version, or a usage error."""
-    main_parser(verbs).parse_args(argv)
-    raise AssertionError("a verb that is none was accepted")
+def _refuse(flags: list[str], rest: list[str], verbs: dict[str, ModuleType]) -> NoReturn:
+    """What `pyruntime` does without a verb: help, version, or a usage error. rest: what follows the flags, no verb first."""
+    from pyruntime import catalogue
+    from pyruntime.cli.suggestion import did_you_mean
+
+    parser = main_parser(verbs)
+    _, unknown = parser.parse_known_args([flag for flag in flags if flag != "--"])
+    if unknown:
+        parser.refuse(unknown)
+    if not rest:
+        parser.error("the following arguments are required: VERB")
+    word = rest[0]
+    if word.endswith(".gguf") or catalogue.is_name(word):
+        hint = f": did you mean 'chat {word}'?"
+    else:
+        hint = did_you_mean([word], [*verbs, *parser.flags]) or ": there are " + ", ".join(map(repr, verbs))
+    parser.error(f"unknown command {word!r}{hint}")
 
 
-def main_parser(verbs: dict[str, ModuleType]) -> argparse.ArgumentParser:
+def main_parser(verbs: dict[str, ModuleType]) -> "_Parser":
     """The parser of what stands before a verb."""
     parser = _Parser(
         prog="pyruntime",
@@ -79,14 +95,14 @@ def main_parser(verbs: dict[str, ModuleType]) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     _add_common(parser)
-    choices = parser.add_subparsers(metavar="VERB", required=True, title="verbs")
+    choices = parser.add_subparsers(metavar="VERB", title="verbs")
     for name, module in verbs.items():
         text = summary(module)
         choices.add_parser(name, help=text[:1].lower() + text[1:].removesuffix("."))
     return parser
 
 
-def verb_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+def verb_parser(name: str, module: ModuleType) -> "_Parser":
     """The parser of a verb's own arguments and of the common ones."""
     parser = _Parser(prog=f"pyruntime {name}", description=summary(module), allow_abbrev=False)
     module.configure(parser)
@@ -135,8 +151,20 @@ class _ShowVersion(argparse.Action):
 class _Parser(argparse.ArgumentParser):
     """argparse, with usage errors in one line as every other error."""
 
+    @property
+    def flags(self) -> list[str]:
+        return list(self._option_string_actions)
+
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
         print(self.format_help(), end="", file=file)  # argparse's own keeps quiet about a disk that is full
+
+    def refuse(self, unknown: list[str]) -> NoReturn:
+        """The usage error of arguments that are none of this parser's."""
+        from pyruntime.cli.suggestion import did_you_mean
+
+        # Of flags and words the flags alone: versions of Python differ in what follows an unknown one.
+        flags = [word.partition("=")[0] for word in unknown if word.startswith("-") and word != "--"]
+        self.error(f"unrecognized arguments: {' '.join(flags or unknown)}{did_you_mean(flags, self.flags)}")
 
     def error(self, message: str) -> NoReturn:
         say(f"pyruntime: {message} (see `{self.prog} --help`)")
