@@ -111,6 +111,19 @@ def test_models(cli: Cli) -> None:
     assert lines[2].startswith(f"  {NAME}  ")
 
 
+def test_the_names_alone_are_what_rm_takes(cli: Cli) -> None:
+    assert cli("models", "--names") == (0, "", "")
+    tiny()
+    put(models_folder() / "own.gguf", b"no model")
+    put_on_hub("m-Q4_K_M.gguf", DATA)
+    put_on_hub("\x1b[31m.gguf", OTHER)
+    listed = cli("models", "--names").out
+    assert listed == f"tiny\n{NAME}\n"
+    assert cli("rm", *listed.splitlines()).code == 0
+    assert cli("models", "--names").out == ""
+    assert_one_line_error(cli("models", "--names", "--json"), 2, "--json", "--names")
+
+
 def test_every_name_that_is_listed_finds_its_file() -> None:
     tiny()
     put(models_folder() / "own.gguf", DATA)

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 from cli_tools import TIMEOUT, Cli, running
 
-from pyruntime.catalogue import entries
+from pyruntime.catalogue import DEFAULT, entries, find, models_folder
 from pyruntime.cli import find_verbs, main
 from pyruntime.completion import SHELLS
+from pyruntime.hub import repo_folder
 
 MODELS = {entry.name for entry in entries()}
 HERE = {"other.gguf", "two words.gguf", "folder/"}  # beside them notes.txt, which is no model
+HUB, ODD = "hf:owner/repo:Q4_K_M", {"hf:owner/odd/$(touch made) ;.gguf"}  # in the cache, beside DEFAULT and own.gguf
 
 # A line up to the cursor, and all that can follow; the same in every shell.
 CASES = [
@@ -38,22 +40,47 @@ CASES = [
     ("pyruntime generate other.gguf ", set()),
     ("pyruntime generate other.gguf --temperature ", set()),
     ("pyruntime completion f", {"fish"}),
+    ("pyruntime pull ", MODELS),
+    ("pyruntime rm ", {DEFAULT, HUB, *ODD}),
+    ("pyruntime rm s", {DEFAULT}),
+    ("pyruntime rm --yes h", {HUB, *ODD}),
+    ("pyruntime rm other.gguf " + DEFAULT + " hf:owner/r", {HUB}),
 ]
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with models in it; the user's start-up files are out of reach."""
+    """The current folder, with models in it, and a cache with others; the user's start-up files are out of reach."""
     folder = tmp_path / "here"
     folder.mkdir()
     for name in ("other.gguf", "two words.gguf", "notes.txt"):
         (folder / name).touch()
     (folder / "folder").mkdir()
     (folder / "folder" / "inner.gguf").touch()
+    _fill_cache()
+    command = tmp_path / "bin" / "pyruntime"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pyruntime "$@"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
     monkeypatch.chdir(folder)
     for name in ("HOME", "ZDOTDIR", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     return folder
+
+
+def _fill_cache() -> None:
+    default = find(DEFAULT)
+    assert default is not None
+    for path, size in (
+        (models_folder() / default.file, default.bytes),
+        (models_folder() / "own.gguf", 1),
+        (repo_folder("owner/repo") / "snapshots" / ("c" * 40) / "m-Q4_K_M.gguf", 1),
+        (repo_folder("owner/odd") / "snapshots" / ("c" * 40) / "$(touch made) ;.gguf", 1),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.truncate(path, size)  # sparse
 
 
 def script_of(shell: str, path: Path) -> Path:
@@ -84,13 +111,16 @@ def by_bash(lines: list[str], script: Path) -> dict[str, set[str]]:
     """What its function replies, for the words that bash cuts a line into."""
     source = ["compopt() { :; }", f"source {script}"]
     for line in lines:
-        words = line.replace("=", " = ").split(" ")
+        words = line.replace("=", " = ").replace(":", " : ").split(" ")
         words = [word for word in words[:-1] if word] + words[-1:]
+        source += [f"COMP_LINE={line!r} COMP_POINT={len(line)}"]
         source += [f"COMP_WORDS=({' '.join(map(repr, words))}) COMP_CWORD={len(words) - 1}", "_pyruntime"]
         source += [f'printf "{line}\t%s\n" "" ${{COMPREPLY[@]+"${{COMPREPLY[@]}}"}}']
     replies: dict[str, set[str]] = {}
     for reply in run([program("bash"), "--norc", "-uc", "\n".join(source)]):
         line, _, word = reply.partition("\t")
+        before, colon, _ = line.rpartition(" ")[2].rpartition(":")
+        word = word and before + colon + word.replace("\\", "")  # bash keeps what stands before the last colon
         # Bash itself adds the slash of a folder.
         replies.setdefault(line, set()).update({f"{word}/" if Path(word).is_dir() else word} if word else ())
     return replies
@@ -109,6 +139,7 @@ def by_fish(lines: list[str], script: Path) -> dict[str, set[str]]:
 def test_all_that_can_follow(ask: Callable[[list[str], Path], dict[str, set[str]]], folder: Path) -> None:
     script = script_of(ask.__name__.removeprefix("by_"), folder.parent / "script")
     assert ask([line for line, _ in CASES], script) == dict(CASES)
+    assert not (folder / "made").exists()
 
 
 def test_bash_with_equals_signs(folder: Path) -> None:
@@ -180,6 +211,10 @@ def test_on_a_terminal(shell: Interactive) -> None:
             (word,) = expected
             assert shell.run(line) == "".join(f"<{w}>" for w in [*line.split()[1:-1], word]), line
     assert shell.run("pyruntime chat two") == "<chat><two words.gguf>"
+    assert shell.run("pyruntime rm hf:owner/repo:") == f"<rm><{HUB}>"  # bash cuts words at colons
+    (odd,) = ODD
+    assert shell.run("pyruntime rm hf:owner/o") == f"<rm><{odd}>"
+    assert not Path("made").exists()
     assert shell.run("pyruntime generate other.gguf no") == "<generate><other.gguf><no>"  # notes.txt is no prompt
     shell.listing("pyruntime chat --kv-type ", {"f16", "f32", "q8_0"})
     shell.listing("pyruntime ", set(find_verbs()))

@@ -1,6 +1,7 @@
 """Print a script that completes pyruntime's command line in a shell.
 
-It knows verbs, flags, their choices, the names of the catalogue and *.gguf files. To have it in every shell:
+It knows verbs, flags, their choices, the names of the catalogue, *.gguf files and, after `rm`, what is in the cache. To
+have it in every shell:
 
 - bash, in ~/.bashrc: `eval "$(pyruntime completion bash)"`
 - zsh, in ~/.zshrc, after compinit: `eval "$(pyruntime completion zsh)"`

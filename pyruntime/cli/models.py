@@ -20,13 +20,22 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print everything as JSON")
+    help = "print the names alone of what is in the cache, one a line: what `pyruntime rm` takes"
+    form.add_argument("--names", action="store_true", help=help)
 
 
 def run(args: argparse.Namespace) -> int:
     from pyruntime import cache, catalogue, hub
 
-    models, leftovers = cache.models(), cache.leftovers()
+    models = cache.models()
+    if args.names:
+        for name in (model.name for model in models):
+            if catalogue.is_name(name) and name.isprintable():  # not the path of a file that nobody fetched by name
+                print(name)
+        return 0
+    leftovers = cache.leftovers()
     names = {model.name for model in models}
     available = [entry for entry in catalogue.entries() if entry.name not in names]
     if args.json:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pyruntime.cli import help_of
 
 SHELLS = ("bash", "fish", "zsh")
 
-# What a value can be: a GGUF file or a model's name, a model's name, any file, a folder, one of `words`, anything else.
-Kind = Literal["model", "name", "file", "folder", "words", "text"]
+# What a value can be: a GGUF file or a model's name, a model's name, the name of one in the cache, any file, a folder,
+# one of `words`, anything else.
+Kind = Literal["model", "name", "cached", "file", "folder", "words", "text"]
 _BY_METAVAR: dict[str, Kind] = {"MODEL": "model", "NAME": "name", "FILE": "file", "PATH": "file", "FOLDER": "folder"}
 
 
@@ -46,7 +47,10 @@ class Verb:
     def of(name: str, help: str, parser: argparse.ArgumentParser) -> Verb:
         actions = [action for action in parser._actions if action.help is not argparse.SUPPRESS]
         options = tuple(_option(action, parser) for action in actions if action.option_strings)
-        return Verb(name, help, options, tuple(_value(action) for action in actions if not action.option_strings))
+        values = [_value(action) for action in actions if not action.option_strings]
+        if name == "rm":  # it takes what is there, and only that
+            values = [replace(value, kind="cached") for value in values]
+        return Verb(name, help, options, tuple(values))
 
 
 def _option(action: argparse.Action, parser: argparse.ArgumentParser) -> Option:

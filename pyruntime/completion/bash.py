@@ -24,6 +24,20 @@ _pyruntime_reply() {
     esac
 }
 
+_pyruntime_cached() {
+    # No compgen -W, which would run what stands in $(...) of a file's name. Bash cuts words at colons (COMP_WORDBREAKS) and
+    # replaces what is behind the last.
+    local word=${COMP_LINE:0:COMP_POINT} name
+    word=${word##* }
+    while IFS= read -r name; do
+        if [[ $name == "$word"* ]]; then
+            printf -v name %q "$name"
+            [[ $COMP_WORDBREAKS == *:* ]] && name=${name#"${word%"${word##*:}"}"}
+            COMPREPLY+=("$name")
+        fi
+    done < <(command pyruntime models --names 2>/dev/null)
+}
+
 _pyruntime() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i word verb= position=0 takes='' options
     COMPREPLY=()
@@ -95,5 +109,7 @@ def _names(options: list[Option] | tuple[Option, ...]) -> str:
 
 
 def _reply(value: Value, models: tuple[str, ...]) -> str:
+    if value.kind == "cached":
+        return "_pyruntime_cached"
     words = {"words": value.words, "model": models, "name": models}.get(value.kind, ())
     return f"_pyruntime_reply {value.kind} {quoted(' '.join(words))}"

@@ -76,6 +76,7 @@ def _arguments(value: Value, models: tuple[str, ...]) -> str:
     offered = {
         "model": f"-a {_quoted(' '.join([*models, '(__pyruntime_gguf)']))}",
         "name": f"-a {_quoted(' '.join(models))}",
+        "cached": "-a '(command pyruntime models --names 2>/dev/null)'",
         "file": "-F",
         "folder": "-a '(__fish_complete_directories)'",
         "words": f"-a {_quoted(' '.join(value.words))}",

@@ -14,6 +14,11 @@ _pyruntime_names() {
     compadd -a names
 }
 
+_pyruntime_cached() {
+    local -a names=(${(f)"$(command pyruntime models --names 2>/dev/null)"})
+    compadd -a names
+}
+
 _pyruntime_models() {
     _alternative 'models:model:_pyruntime_names' 'files:GGUF file:_files -g "*.gguf(-.)"'
 }
@@ -77,6 +82,7 @@ def _action(value: Value) -> str:
     actions = {
         "model": "_pyruntime_models",
         "name": "_pyruntime_names",
+        "cached": "_pyruntime_cached",
         "file": "_files",
         "folder": "_files -/",
         "words": f"({' '.join(value.words)})",
