@@ -69,6 +69,19 @@ def test_cut_at_every_byte(screen: Path) -> None:
         assert drawn(list(pieces(data, cut)), columns).styled() == screen.read_text(), cut
 
 
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("```python\n```\nb", ["── python ─────────", "b"]),
+        ("a\n```\n```\nb", ["a", "───────────────────", "b"]),
+        ("a\n```", ["a", "───────────────────"]),
+        ("```\n\n```", ["───────────────────", "", "───────────────────"]),  # an empty line is a line
+    ],
+)
+def test_code_that_is_none_is_one_rule(source: str, shown: list[str]) -> None:
+    assert drawn([source], 20).text == drawn(source, 20).text == shown
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_cut_anywhere_at_random(seed: int) -> None:
     """Nonsense made of the marks of Markdown."""

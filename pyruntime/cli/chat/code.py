@@ -17,6 +17,7 @@ class Highlighter:
         """indent: of the fence; the lines lose as much of theirs. language: a name, perhaps of none that is known."""
         from rich.syntax import Syntax
 
+        self.is_empty = True  # no line of code has come yet
         self._indent = len(indent)
         self._fence = fence
         self._theme: SyntaxTheme = Syntax.get_theme("ansi_dark")  # in the colours that the terminal has
@@ -30,6 +31,7 @@ class Highlighter:
 
     def line(self, line: str) -> str:
         """The line with its colours."""
+        self.is_empty = False
         line = line[min(self._indent, len(line) - len(line.lstrip())) :].expandtabs(4)
         if self._lexer is None:
             return line

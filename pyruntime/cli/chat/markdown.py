@@ -168,8 +168,10 @@ class MarkdownAnswer:
         return True
 
     def _end_code(self) -> None:
+        assert self._code is not None
+        if not self._code.is_empty:  # for nothing one is enough: small models like to end with a stray fence
+            self._rule()
         self._code = None
-        self._rule()
 
     def _table_line(self, line: str) -> bool:
         if self._table is None:
