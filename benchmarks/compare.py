@@ -1,138 +1,231 @@
 #!/usr/bin/env python3
-"""Speed against llama.cpp on the same file, machine and threads: benchmarks/compare.py MODEL [--threads N] [--json FILE]
+"""Speed against llama.cpp and its forks on the same file, machine and threads:
 
-Both runtimes are loaded in one process and take turns, so that a busy neighbour slows both; the figures are medians
-and the ratio is the median of the ratios of neighbouring runs. Neither samples: `prefill` reads --prefill random ids
-in one go, `generate` feeds --generate ids one by one after a prompt of 16 and takes the logits of each. llama.cpp comes
-from `llama-cpp-python`, built for this machine.
+    benchmarks/compare.py MODEL... --peer llama.cpp=FOLDER --peer ik_llama.cpp=FOLDER [--works prefill,generate]
+
+A peer is a folder with `llama-bench` (or that program), built for this machine; or llama-cpp-python's `llama_cpp/lib`. The
+runtimes take turns, so that a busy neighbour slows all; figures are medians, and a ratio is the median of the ratios of
+neighbouring turns: above 1, pyruntime is faster, or smaller.
+
+Each runtime is a process of its own. pyruntime stays loaded in one, and its first run does not count. A peer's `llama-bench` is
+called anew each turn, and its second run counts: it is the program that its authors measure with, its timers leave loading
+and repacking out, no Python runs between its tokens, and the options say the same in every version, where the structures of
+the library do not. Each peer is first measured once with each setting that may be better for it (flash attention on and off;
+run-time repacking in ik_llama.cpp; long works cut to 2,048 tokens), and takes its turns with the best, which is printed.
+
+Works: `prefill` reads 512 random ids in one go; `generate` feeds 64 one by one after a prompt of 16; `batch` feeds 32 to each of
+8 sequences together, and to one alone; `long` generates 32 at a context of 128 and of 8,192, and reads 512 and 8,192;
+`start` is a cold process with a warm file cache that gets a prompt of 30 tokens in a pipe, template included, up to the first
+byte of its answer, and its peak memory; all with the context that pyruntime takes by default.
+
+Shares are of what the machine gave in the same minutes, as `pyruntime bench` measures it: of the memory's bandwidth where tokens
+are generated (none where the caches hold half of what a token reads), of the multiplications of bytes where a prompt is read.
+A peer's are of the same bytes and operations, those that pyruntime's layout has: in K-quants up to 3 % more bytes than the
+file's.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
+import os
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+from runtimes import Peer, Programs, Pyruntime, open_peer
+from works import WORKS, Work
 
-import pyruntime
 from pyruntime.system import default_threads
 
-PROMPT = 16
+START = "start"
+START_TOKENS = 30
+COLUMNS = ("work", "runtime", "median", "spread", "of the machine", "ratio", "setting")
+
+Turns = dict[str, list[float]]
 
 
-class Ours:
-    name = "pyruntime"
-
-    def __init__(self, path: str, threads: int, context: int) -> None:
-        self.model = pyruntime.Model(path, threads=threads, context=context)
-        self.n_vocab = self.model.n_vocab
-        self.about = f"pyruntime {pyruntime.__version__}, {self.model.isa}, {self.model.threads} threads"
-
-    def prefill(self, ids: list[int]) -> float:
-        with self.model.session() as session:
-            start = time.perf_counter()
-            session.append(ids)
-            return time.perf_counter() - start
-
-    def generate(self, ids: list[int]) -> float:
-        with self.model.session() as session:
-            session.append(ids[:PROMPT])
-            start = time.perf_counter()
-            for i in ids[PROMPT:]:
-                session.append([i])
-            return time.perf_counter() - start
-
-
-class LlamaCpp:
-    name = "llama.cpp"
-
-    def __init__(self, path: str, threads: int, context: int) -> None:
-        import llama_cpp
-
-        self.lib = llama_cpp
-        self.model = llama_cpp.Llama(
-            path, n_ctx=context, n_threads=threads, n_threads_batch=threads, n_batch=512, n_ubatch=512, verbose=False
-        )
-        flags = llama_cpp.llama_print_system_info().decode()
-        self.about = f"llama-cpp-python {llama_cpp.__version__}, {threads} threads: {flags}"
-
-    def _decode(self, ids: list[int]) -> None:
-        array = (ctypes.c_int32 * len(ids))(*ids)
-        batch = self.lib.llama_batch_get_one(array, len(ids))
-        if self.lib.llama_decode(self.model.ctx, batch) != 0:
-            raise RuntimeError("llama_decode failed")
-        self.lib.llama_synchronize(self.model.ctx)
-
-    def _clear(self) -> None:
-        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.model.ctx), True)
-
-    def prefill(self, ids: list[int]) -> float:
-        self._clear()
-        start = time.perf_counter()
-        self._decode(ids)
-        return time.perf_counter() - start
-
-    def generate(self, ids: list[int]) -> float:
-        self._clear()
-        self._decode(ids[:PROMPT])
-        start = time.perf_counter()
-        for i in ids[PROMPT:]:
-            self._decode([i])
-        return time.perf_counter() - start
-
-
-def interleaved(runs: dict[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
-    """Seconds of each, taking turns; the first turn warms up and does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(repetitions + 1):
+def taking_turns(runs: Mapping[str, Callable[[], float]], repetitions: int) -> Turns:
+    """What each gives, in each turn."""
+    found: Turns = {name: [] for name in runs}
+    for _ in range(repetitions):
         for name, run in runs.items():
-            took = run()
-            if turn:
-                seconds[name].append(took)
-    return seconds
+            found[name].append(run())
+    return found
+
+
+def ratio(peer: list[float], ours: list[float]) -> float:
+    return statistics.median(p / o for p, o in zip(peer, ours, strict=True))
+
+
+def spread(values: list[float]) -> float:
+    return (max(values) - min(values)) / statistics.median(values)
+
+
+def best(run: Callable[[str], float], settings: tuple[str, ...]) -> str:
+    return settings[0] if len(settings) == 1 else min(settings, key=run)
+
+
+def better(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
+    """Of two measurements of the machine: what disturbs one only ever makes it slower."""
+    return {name: max(a[name], b[name]) for name in a}
+
+
+def measure(work: Work, ours: Pyruntime, peers: list[Peer], repetitions: int) -> dict[str, Any]:
+    """One work, all runtimes."""
+    able = [peer for peer in peers if peer.can(work)]
+    settings = {peer.name: best(partial(peer.seconds, work.shortened()), peer.settings) for peer in able}
+    ours.seconds(work)  # warms up
+    machine = ours.worker.call("machine")
+    runs = {ours.name: partial(ours.seconds, work)}
+    runs |= {peer.name: partial(peer.seconds, work, settings[peer.name]) for peer in able}
+    seconds = taking_turns(runs, repetitions)
+    machine = better(machine, ours.worker.call("machine"))
+    cost = ours.worker.call("cost", asdict(work))
+    found = {}
+    for name, times in seconds.items():
+        median = statistics.median(times)
+        found[name] = {
+            "tokens_per_second": work.tokens / median,
+            "seconds": times,
+            "spread": spread(times),
+            "ratio": ratio(times, seconds[ours.name]),
+            "setting": settings.get(name, ""),
+        }
+        if "bytes" in cost:
+            found[name]["share_of_bandwidth"] = cost["bytes"] / median / machine["memory_bandwidth"]
+        if "operations" in cost:
+            found[name]["share_of_peak"] = cost["operations"] / median / machine["int8_peak"]
+    unable = [peer.name for peer in peers if peer not in able]
+    return {"runtimes": found, "machine": machine, "cost": cost, "unable": unable}
+
+
+def measure_start(ours: Pyruntime, peers: list[Peer], repetitions: int) -> dict[str, Any]:
+    text, rendered, n_tokens = ours.worker.call("prompt", START_TOKENS)
+    context = ours.worker.call("default_context")
+    able = [peer for peer in peers if isinstance(peer, Programs) and peer.can_start]
+    runtimes: list[Pyruntime | Programs] = [ours, *able]
+    peaks: Turns = {runtime.name: [] for runtime in runtimes}
+
+    def first_byte(runtime: Pyruntime | Programs, setting: str = "") -> float:
+        start = runtime.start(text) if isinstance(runtime, Pyruntime) else runtime.start(rendered, context, setting)
+        peaks[runtime.name].append(start.bytes)
+        return start.seconds
+
+    settings = {peer.name: best(partial(first_byte, peer), peer.start_settings) for peer in able}
+    first_byte(ours)
+    for values in peaks.values():
+        values.clear()  # of the turns alone
+    runs = {runtime.name: partial(first_byte, runtime, settings.get(runtime.name, "")) for runtime in runtimes}
+    seconds = taking_turns(runs, repetitions)
+    found = {
+        name: {
+            "seconds": times,
+            "spread": spread(times),
+            "ratio": ratio(times, seconds[ours.name]),
+            "peak_bytes": max(peaks[name]),
+            "peak_ratio": ratio(peaks[name], peaks[ours.name]),
+            "setting": settings.get(name, ""),
+        }
+        for name, times in seconds.items()
+    }
+    unable = [peer.name for peer in peers if peer not in able]
+    return {"runtimes": found, "prompt_tokens": n_tokens, "context": context, "unable": unable}
+
+
+def rows(work: str, found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Of the table; what a peer has no program for is told."""
+    table = []
+    for name, figures in found["runtimes"].items():
+        is_ours = name == Pyruntime.name
+        share = figures.get("share_of_bandwidth", figures.get("share_of_peak"))
+        ratios = [figures["ratio"], *([figures["peak_ratio"]] if "peak_ratio" in figures else [])]
+        table.append(
+            (
+                work,
+                name,
+                f"{figures['tokens_per_second']:.1f} tokens/s"
+                if "tokens_per_second" in figures
+                else f"{statistics.median(figures['seconds']):.2f} s, {figures['peak_bytes'] / 1e6:.0f} MB",
+                f"{figures['spread']:.0%}",
+                "" if share is None else f"{share:.0%}",
+                "" if is_ours else " / ".join(f"{r:.2f}" for r in ratios),
+                figures["setting"],
+            )
+        )
+    return table + [(work, name, "has no program for it", "", "", "", "") for name in found["unable"]]
+
+
+def print_table(table: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *table, strict=True)]
+    for row in (COLUMNS, tuple("-" * width for width in widths), *table):
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+
+
+def compare(model: str, args: argparse.Namespace) -> dict[str, Any]:
+    works = list(dict.fromkeys(work for name in args.works for work in WORKS.get(name, [])))
+    context = max((work.context for work in works), default=512)
+    ours = Pyruntime(model, args.threads, context)
+    peers: list[Peer] = []
+    report: dict[str, Any] = {"model": model}
+    table = []
+    try:
+        for name, path in args.peer:
+            peers.append(open_peer(name, path, model, args.threads, context))
+        report["about"] = [runtime.about for runtime in (ours, *peers)]
+        report["load_average"] = os.getloadavg()[0]
+        busy = f"load average {report['load_average']:.1f} before the first turn"
+        print(f"\n{model}", *report["about"], busy, "", sep="\n", flush=True)
+        for work in works:
+            report[str(work)] = measure(work, ours, peers, args.repetitions)
+            table += rows(str(work), report[str(work)])
+        if START in args.works:
+            report[START] = measure_start(ours, peers, args.repetitions)
+            table += rows(START, report[START])
+    finally:
+        for runtime in (ours, *peers):
+            runtime.close()
+    print_table(table)
+    return report
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    name, _, path = text.rpartition("=")
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, Path(path)
+
+
+def work_names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in (*WORKS, START)]:
+        raise argparse.ArgumentTypeError(f"no work {unknown[0]!r}; there are {', '.join((*WORKS, START))}")
+    return names
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
+    parser.add_argument("models", metavar="MODEL", nargs="+", type=lambda p: str(Path(p).resolve()))
+    parser.add_argument("--peer", metavar="NAME=PATH", action="append", type=named_path, default=[])
+    parser.add_argument(
+        "--works", type=work_names, default=["prefill", "generate"], help="of all: " + ",".join((*WORKS, START))
+    )
     parser.add_argument("--threads", type=int, default=default_threads())
-    parser.add_argument("--prefill", type=int, default=512)
-    parser.add_argument("--generate", type=int, default=64)
-    parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--alone", action="store_true", help="measure pyruntime only")
-    parser.add_argument("--json", help="write the figures to this file")
+    parser.add_argument("--repetitions", type=int, default=5, help="turns that count (default: %(default)s)")
+    parser.add_argument("--isa", help="what pyruntime is held to, such as avx2; a peer is what it was built for")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
     args = parser.parse_args()
-
-    context = max(args.prefill, args.generate + PROMPT) + 64
-    runtimes = [Ours(args.model, args.threads, context)]
-    if not args.alone:
-        runtimes.append(LlamaCpp(args.model, args.threads, context))
-    rng = np.random.default_rng(0)
-    ids = rng.integers(0, runtimes[0].n_vocab, max(args.prefill, args.generate + PROMPT)).tolist()
-
-    figures: dict[str, object] = {"model": args.model, "runtimes": [r.about for r in runtimes]}
-    print("\n".join(r.about for r in runtimes))
-    print(f"\n| {'work':<14} | " + " | ".join(f"{r.name} tokens/s" for r in runtimes) + " | ratio |")
-    print("|---|" + "---|" * (len(runtimes) + 1))
-    for work, n, given in (
-        ("prefill", args.prefill, args.prefill),
-        ("generate", args.generate, args.generate + PROMPT),
-    ):
-        runs = {r.name: partial(getattr(r, work), ids[:given]) for r in runtimes}
-        seconds = interleaved(runs, args.repetitions)
-        speeds = {name: n / statistics.median(s) for name, s in seconds.items()}
-        peer = seconds[runtimes[-1].name]
-        ratio = statistics.median(p / o for p, o in zip(peer, seconds[Ours.name], strict=True))
-        figures[work] = {"tokens_per_second": speeds, "ratio": ratio, "seconds": seconds}
-        print(f"| {work} {n} | " + " | ".join(f"{v:.0f}" for v in speeds.values()) + f" | {ratio:.2f} |")
+    names = [Pyruntime.name, *(name for name, _ in args.peer)]
+    if len(set(names)) < len(names):
+        parser.error(f"each runtime needs a name of its own: {', '.join(names)}")
+    if args.isa:
+        os.environ["PYRUNTIME_ISA"] = args.isa  # the workers inherit it
+    reports = [compare(model, args) for model in args.models]
     if args.json:
-        with open(args.json, "w") as f:
-            json.dump(figures, f, indent=1)
+        args.json.write_text(json.dumps(reports, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def write(path: Path, type_: str, seed: int) -> None:
         if len(shape) == 1:
             writer.write_tensor_data(rng.uniform(0.5, 1.5, shape).astype(np.float32))
         else:
-            writer.write_tensor_data(np.concatenate(list(matrix(type_, *shape, rng))))
+            writer.write_tensor_data(np.concatenate(list(matrix(type_, shape[0], shape[1], rng))))
     writer.close()
 
 

@@ -1,0 +1,116 @@
+"""benchmarks/compare.py with programs that only pretend to measure: what they are asked, and what is made of their answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_gguf
+
+_BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+# Notes its arguments beside it. The first run takes 9 s, the second 2 s, or with -fa 1 one second.
+_LLAMA_BENCH = """#!{python}
+import json, sys
+from pathlib import Path
+
+arguments = sys.argv[1:]
+if "--help" in arguments:
+    print("{help}")
+    sys.exit()
+with Path(__file__).with_suffix(".calls").open("a") as calls:
+    calls.write(json.dumps(arguments) + "\\n")
+seconds = 1 if arguments[arguments.index("-fa") + 1] == "1" else 2
+print("loading")
+print(json.dumps([dict(n_threads={threads}, samples_ns=[9_000_000_000, seconds * 1_000_000_000])]))
+"""
+
+_LLAMA_CLI = """#!{python}
+import sys
+assert sys.argv[sys.argv.index("-p") + 1].count("<|start|>") == 2, sys.argv
+sys.stdout.write("x")
+"""
+
+
+def program(path: Path, text: str, **fields: object) -> None:
+    path.write_text(text.format(python=sys.executable, **fields))
+    path.chmod(0o755)
+
+
+def peer(folder: Path, *, is_ik: bool, threads: int = 1) -> Path:
+    folder.mkdir()
+    help = "  -rtr, --run-time-repack <0|1>" if is_ik else "  -d, --n-depth <n>"
+    program(folder / "llama-bench", _LLAMA_BENCH, help=help, threads=threads)
+    return folder
+
+
+def calls(folder: Path) -> list[str]:
+    return [" ".join(json.loads(line)) for line in (folder / "llama-bench.calls").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_gguf.write(tmp_path_factory.mktemp("model") / "tiny.gguf")
+
+
+def compare(model: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, _BENCHMARKS / "compare.py", model, "--threads", 1, "--repetitions", 3, *arguments]
+    paths = [str(_BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment.pop("PYTHONSAFEPATH", None)  # the script imports its neighbours
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+
+
+def test_peers_are_asked_for_the_same_work_with_their_best_setting(model: Path, tmp_path: Path) -> None:
+    llama, ik = peer(tmp_path / "llama", is_ik=False), peer(tmp_path / "ik", is_ik=True)
+    report = tmp_path / "report.json"
+    done = compare(model, "--peer", f"llama.cpp={llama}", "--peer", f"ik={ik}/llama-bench", "--json", report)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(report.read_text())
+
+    common = f"-m {model} -t 1"
+    prefill, generate = calls(llama)[:5], calls(llama)[5:]
+    once = "-r 2 --no-warmup -o json"
+    assert prefill == [f"{common} -fa {fa} -p 512 -n 0 {once}" for fa in (0, 1, 1, 1, 1)]
+    assert generate == [f"{common} -fa {fa} -p 0 -n 64 -d 16 {once}" for fa in (0, 1, 1, 1, 1)]
+    settings = ["-fa 0 -rtr 0", "-fa 0 -rtr 1", "-fa 1 -rtr 0", "-fa 1 -rtr 1", *["-fa 1 -rtr 0"] * 3]
+    assert calls(ik)[7:] == [f"{common} {s} -p 0 -n 0 -gp 16,64 -r 2 -w 0 -o json" for s in settings]
+
+    figures = found["generate 64 at 16"]["runtimes"]
+    assert figures["llama.cpp"]["seconds"] == [1, 1, 1]  # the second run of each call
+    assert figures["llama.cpp"]["tokens_per_second"] == 64
+    assert figures["llama.cpp"]["ratio"] == sorted(1 / s for s in figures["pyruntime"]["seconds"])[1]
+    assert 0 < found["prefill 512"]["runtimes"]["pyruntime"]["share_of_peak"] <= 1
+    assert "| prefill 512       | ik " in done.stdout
+
+
+def test_a_peer_with_other_threads_is_refused(model: Path, tmp_path: Path) -> None:
+    folder = peer(tmp_path / "llama", is_ik=False, threads=4)
+    done = compare(model, "--peer", f"llama.cpp={folder}", "--works", "prefill")
+    assert done.returncode != 0
+    assert "llama.cpp used 4 threads, not 1" in done.stderr
+
+
+def test_start_gives_every_program_the_same_prompt(model: Path, tmp_path: Path) -> None:
+    folder = peer(tmp_path / "ik", is_ik=True)
+    program(folder / "llama-cli", _LLAMA_CLI)
+    report = tmp_path / "report.json"
+    done = compare(model, "--peer", f"ik={folder}", "--works", "batch,start", "--json", report)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(report.read_text())
+    assert found["start"]["prompt_tokens"] >= 30
+    for figures in found["start"]["runtimes"].values():
+        assert len(figures["seconds"]) == 3
+        assert 1e6 < figures["peak_bytes"] < 1e9
+    together = found["generate 32 at 16, 8 together"]
+    assert list(together["runtimes"]) == ["pyruntime"]
+    assert together["unable"] == ["ik"]
+
+
+def test_a_folder_without_a_peer_is_told(model: Path, tmp_path: Path) -> None:
+    done = compare(model, "--peer", f"llama.cpp={tmp_path}")
+    assert f"{tmp_path}: neither llama-bench nor the package of llama-cpp-python is there" in done.stderr
