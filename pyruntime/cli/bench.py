@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from pyruntime.cli.options import MODEL_HELP, UsageError, add_load_options, count, find_model, open_model
 from pyruntime.cli.progress import told
-from pyruntime.cli.tables import columns, size, visible
-from pyruntime.cli.terminal import note
+from pyruntime.cli.tables import columns, size, visible, wrapped
+from pyruntime.cli.terminal import note, width_of
 
 if TYPE_CHECKING:
     from pyruntime.bench import Benchmark, Timing
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(_as_json(found, name, model.path, load_seconds)))
         else:
-            print("\n".join(_lines(found, model.path, load_seconds)))
+            print("\n".join(_lines(found, model.path, load_seconds, width_of(sys.stdout))))
     spread = max(found.prefill.spread, found.generate.spread)
     if spread > bench.NOISY:
         note(
@@ -84,7 +85,7 @@ def _check_context(context: int, needed: int) -> None:
         )
 
 
-def _lines(found: Benchmark, path: str, load_seconds: float) -> list[str]:
+def _lines(found: Benchmark, path: str, load_seconds: float, width: int | None) -> list[str]:
     machine, share = found.hardware, found.share_of_bandwidth
     bandwidth = f"{machine.memory_bandwidth / 1e9:.1f} GB/s"
     rows = [
@@ -102,12 +103,16 @@ def _lines(found: Benchmark, path: str, load_seconds: float) -> list[str]:
             else f"{bandwidth}, but the caches hold much of the model",
         ),
     ]
-    return [
-        f"{visible(path)}: {visible(found.architecture)}, {found.parameters / 1e6:,.1f} M parameters, {size(found.file_bytes)}",
+    about = f"{visible(found.architecture)}, {found.parameters / 1e6:,.1f} M parameters, {size(found.file_bytes)}"
+    settings = (
         f"{found.isa}, {found.threads} thread{'s' * (found.threads != 1)}, keys and values in {found.kv_type}, "
-        f"context of {found.context}, loaded in {load_seconds:.2f} s, version {found.version}",
+        f"context of {found.context}, loaded in {load_seconds:.2f} s, version {found.version}"
+    )
+    return [
+        *wrapped(f"{visible(path)}: {about}", width),
+        *wrapped(settings, width),
         "",
-        *columns(rows, right=frozenset({1, 2, 3})),
+        *columns(rows, right=frozenset({1, 2, 3}), width=width),
     ]
 
 

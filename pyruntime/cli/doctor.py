@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from pyruntime.cli.tables import size, visible
+from pyruntime.cli.tables import paragraphs, size, visible
+from pyruntime.cli.terminal import width_of
 from pyruntime.errors import PyruntimeError
 
 if TYPE_CHECKING:
@@ -31,12 +33,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(asdict(found)))
     else:
-        print("\n".join(_lines(found)))
+        print("\n".join(paragraphs(_rows(found), width_of(sys.stdout))))
     return 0 if found.isa else PyruntimeError.exit_code
 
 
-def _lines(d: Diagnosis) -> list[str]:
-    lines = [
+def _rows(d: Diagnosis) -> list[tuple[str, str]]:
+    rows = [
         ("processor", f"{visible(d.cpu)}; {_plural(d.processors.online, 'hardware thread')}"),
         ("instructions", _instructions(d)),
         ("threads", _threads(d)),
@@ -44,25 +46,20 @@ def _lines(d: Diagnosis) -> list[str]:
     ]
     if d.memory_bandwidth is not None and d.int8_peak is not None:
         peak = f", {d.int8_peak / 1e12:.2f} Tera-ops/s of int8"
-        lines.append(
-            (
-                "measured",
-                f"{d.memory_bandwidth / 1e9:.1f} GB/s out of memory{peak}, with {_plural(d.threads, 'thread')}",
-            )
-        )
+        bandwidth = f"{d.memory_bandwidth / 1e9:.1f} GB/s out of memory"
+        rows.append(("measured", f"{bandwidth}{peak}, with {_plural(d.threads, 'thread')}"))
     packages = ", ".join(f"{name} {version or 'missing'}" for name, version in d.packages.items())
-    lines += [
+    rows += [
         ("pyruntime", f"{d.version}; {d.build}"),
         ("system", f"{d.python}, {d.platform}"),
         ("packages", packages or "not known: this is a checkout"),
         ("models", f"{visible(d.models_folder)}, {size(d.disk_free)} free; {visible(d.hub_folder)}"),
     ]
     if not d.problems:
-        lines.append(("wrong", "nothing"))
+        rows.append(("wrong", "nothing"))
     for problem in d.problems:
-        lines += [("wrong", visible(problem.what)), ("mend", visible(problem.mend))]
-    width = max(len(head) for head, _ in lines)
-    return [f"{head:<{width}}  {text}" for head, text in lines]
+        rows += [("wrong", visible(problem.what)), ("mend", visible(problem.mend))]
+    return rows
 
 
 def _instructions(d: Diagnosis) -> str:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pyruntime.cli.options import MODEL_HELP, add_load_options, find_model
-from pyruntime.cli.tables import columns, size, visible
+from pyruntime.cli.tables import columns, paragraphs, size, visible, wrapped
+from pyruntime.cli.terminal import width_of
 from pyruntime.errors import shown
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _LONG = 16  # elements of a list
 _WIDE = 100  # characters of a value
+_INDENT = 2  # of what stands below a title
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,26 +47,29 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_as_json(found, args)))
         return 0
-    print("\n".join(_lines(found)))
-    _section("metadata", [f"{visible(key)} = {_shown(value)}" for key, value in found.metadata.items()])
+    width = width_of(sys.stdout)
+    print("\n".join(paragraphs(_rows(found, width), width)))
+    inside = width and width - _INDENT
+    _section("metadata", [f"{visible(key)} = {_shown(value)}" for key, value in found.metadata.items()], inside)
     if args.tensors:
         rows = [(t.name, t.type_name, " x ".join(map(str, t.shape)), f"{t.n_bytes:,} bytes") for t in found.tensors]
-        _section("tensors", columns(rows, right=frozenset({3})))
+        _section("tensors", columns(rows, right=frozenset({3}), width=inside), None)
     if args.plan and found.plan is not None:
-        _section("plan", [visible(line) for line in found.plan.dump().splitlines()])
+        _section("plan", [visible(line) for line in found.plan.dump().splitlines()], inside)
     return 0
 
 
-def _section(title: str, lines: list[str]) -> None:
+def _section(title: str, lines: list[str], width: int | None) -> None:
     print(f"\n{title}")
     for line in lines:
-        print(f"  {line}")
+        for part in wrapped(line, width):
+            print(f"{'':{_INDENT}}{part}")
 
 
-def _lines(found: Inspection) -> list[str]:
-    """The model on a few lines, the head of each in a column of its own."""
+def _rows(found: Inspection, width: int | None) -> list[tuple[str, str]]:
+    """The model on a few lines, each with its head."""
     files = f"{len(found.files)} files" if len(found.files) > 1 else "1 file"
-    lines = [
+    rows = [
         ("name", visible(found.name) if found.name else "none"),
         ("file", f"{visible(found.path)}, {size(found.bytes)} in {files}, GGUF {found.gguf_version}"),
         ("licence", visible(found.licence) if found.licence else "not told"),
@@ -80,17 +86,15 @@ def _lines(found: Inspection) -> list[str]:
         )
         for t in found.types
     ]
-    lines += [("", line) for line in (columns(types, right=frozenset({1, 2, 3, 4})) if types else [])]
-    lines += [("tokenizer", _tokenizer(found)), ("template", _templates(found))]
+    if types:
+        inside = width and width - len("architecture  ")
+        rows += [("", line) for line in columns(types, right=frozenset({1, 2, 3, 4}), width=inside)]
+    rows += [("tokenizer", _tokenizer(found)), ("template", _templates(found))]
     if found.memory is not None:
         trained = found.shape.trained_context if found.shape else 0
-        lines += [("memory", line) for line in _memory(found.memory, trained)]
-    lines.append(("runs", "yes" if found.obstacle is None else f"no: {visible(found.obstacle)}"))
-    width = max(len(head) for head, _ in lines)
-    heads = ["", *(head for head, _ in lines)]
-    return [
-        f"{head if head != before else '':<{width}}  {text}" for before, (head, text) in zip(heads, lines, strict=False)
-    ]
+        rows += [("memory", line) for line in _memory(found.memory, trained)]
+    rows.append(("runs", "yes" if found.obstacle is None else f"no: {visible(found.obstacle)}"))
+    return rows
 
 
 def _architecture(found: Inspection) -> str:

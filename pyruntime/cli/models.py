@@ -8,11 +8,12 @@ besides, each with `name`, `aliases`, `description`, `licence`, `architecture`, 
 
 import argparse
 import json
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pyruntime.cli.tables import columns, size
-from pyruntime.cli.terminal import note
+from pyruntime.cli.terminal import note, width_of
 
 if TYPE_CHECKING:
     from pyruntime.cache import Cached
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_table(title: str, rows: list[tuple[str, ...]]) -> None:
     print(f"{title}:")
-    for line in columns(rows):
+    width = width_of(sys.stdout)
+    for line in columns(rows, width=width and width - 2):
         print(f"  {line}")
 
 

@@ -29,6 +29,14 @@ def moves_cursor() -> bool:
     return os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
+def width_of(stream: TextIO) -> int | None:
+    """The columns of the terminal that a stream goes to; None where it goes elsewhere, or the terminal does not tell."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):  # ValueError: a stream that is closed
+        return None
+
+
 def styles(stream: TextIO) -> bool:
     """Whether a stream goes to a terminal that takes colours, and whose owner wants them (https://no-color.org)."""
     return stream.isatty() and moves_cursor() and not os.environ.get("NO_COLOR")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,8 @@ from pyruntime.cli.chat import saved
 from pyruntime.cli.chat.conversation import Conversation, Turn
 from pyruntime.cli.chat.settings import NAMES
 from pyruntime.cli.options import UsageError
+from pyruntime.cli.tables import paragraphs, wrapped
+from pyruntime.cli.terminal import width_of
 
 if TYPE_CHECKING:
     from pyruntime import Generation
@@ -40,9 +43,10 @@ COMMANDS = [
     Command("exit", "", "leave, as Ctrl-D does"),
 ]
 _ALIASES = {"bye": "exit", "clear": "reset", "quit": "exit"}  # what other programs call them
-_KEYS = """\
-Alt-Enter, or a backslash at its end, goes on with the line; \"\"\" begins a text of several lines and ends it.
-Ctrl-C stops an answer; up and down go through what was typed, Ctrl-R searches it. //x sends the text /x."""
+_KEYS = [
+    'Alt-Enter, or a backslash at its end, goes on with the line; """ begins a text of several lines and ends it.',
+    "Ctrl-C stops an answer; up and down go through what was typed, Ctrl-R searches it. //x sends the text /x.",
+]
 
 
 def parse(line: str) -> tuple[str, str] | None:
@@ -79,10 +83,10 @@ class Commands:
         getattr(self, f"_{name}")(argument)
 
     def _help(self, _: str) -> None:
-        heads = [f"/{command.name} {command.argument}" for command in COMMANDS]
-        width = max(map(len, heads))
-        lines = [f"{head:<{width}}  {command.summary}" for head, command in zip(heads, COMMANDS, strict=True)]
-        self._show("\n".join([*lines, _KEYS]))
+        width = width_of(sys.stderr)
+        rows = [(f"/{command.name} {command.argument}".rstrip(), command.summary) for command in COMMANDS]
+        keys = [line for text in _KEYS for line in wrapped(text, width, hang=0)]
+        self._show("\n".join([*paragraphs(rows, width), *keys]))
 
     def _system(self, text: str) -> None:
         if text:

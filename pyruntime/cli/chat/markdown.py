@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from os import get_terminal_size
 
 from pyruntime.cli.chat.code import Highlighter
 from pyruntime.cli.chat.inline import PLAIN, Style, spans
 from pyruntime.cli.chat.table import Table
 from pyruntime.cli.chat.wrap import Wrapped
-from pyruntime.cli.terminal import printable
+from pyruntime.cli.terminal import printable, width_of
 
 _DIM: Style = frozenset(("dim",))
 _BOLD: Style = frozenset(("bold",))
@@ -32,10 +31,7 @@ _MAX_RULE = 60  # columns
 
 
 def _columns() -> int:
-    try:
-        return get_terminal_size(sys.stdout.fileno()).columns or 80
-    except OSError:
-        return 80
+    return width_of(sys.stdout) or 80
 
 
 class MarkdownAnswer:
