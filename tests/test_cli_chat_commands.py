@@ -41,6 +41,7 @@ def messages(chat: ScreenTerminal, folder: Path) -> list[Any]:
 MISTAKES = {
     "/nothing": "/nothing is no command; /help lists the commands (//nothing sends it as text)",
     "/sav a": "/sav is no command; is it /save? (//sav sends it as text)",
+    "/reg": "/reg is no command; is it /regenerate? (//reg sends it as text)",
     "/help me": "/help takes no argument",
     "/reset all": "/reset takes no argument",
     "/regenerate 2": "/regenerate takes no argument",
@@ -61,6 +62,7 @@ MISTAKES = {
     "/save model.gguf": "model.gguf: no JSON: Expecting value: line 1 column 1 (char 0); choose another name to save to",
     "/set temperature": "/set temperature needs a value; /set alone shows all",
     "/set temperatur 1": "/set temperatur: there is no such setting; is it temperature?",
+    "/set temp 1": "/set temp: there is no such setting; is it temperature?",
     "/set heat 1": "/set heat: there is no such setting",
     "/set temperature hot": "/set temperature: 'hot' is no number, no list of texts and not 'default'",
     "/set temperature -1": "/set: temperature must be a finite number >= 0, not -1",

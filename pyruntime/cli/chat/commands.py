@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pyruntime.cli.chat import saved
 from pyruntime.cli.chat.conversation import Conversation, Turn
 from pyruntime.cli.chat.settings import NAMES
 from pyruntime.cli.options import UsageError
+from pyruntime.cli.suggestion import closest
 from pyruntime.cli.tables import paragraphs, wrapped
 from pyruntime.cli.terminal import width_of
 
@@ -75,8 +75,8 @@ class Commands:
         name = _ALIASES.get(name, name)
         command = next((command for command in COMMANDS if command.name == name), None)
         if command is None:
-            near = difflib.get_close_matches(name, [command.name for command in COMMANDS], 1)
-            hint = f"is it /{near[0]}?" if near else "/help lists the commands"
+            near = closest(name, [command.name for command in COMMANDS])
+            hint = f"is it /{near}?" if near else "/help lists the commands"
             raise UsageError(f"/{name} is no command; {hint} (//{name} sends it as text)")
         if argument and not command.argument:
             raise UsageError(f"/{name} takes no argument")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from typing import Any
 
 from pyruntime.cli.options import UsageError
+from pyruntime.cli.suggestion import closest
 from pyruntime.sampling import Sampling
 
 _LIMITS = ("max_tokens", "stop")  # what `/set` knows beside the fields of Sampling
@@ -29,8 +29,8 @@ class Settings:
         """
         name = name.replace("-", "_")
         if name not in NAMES:
-            near = difflib.get_close_matches(name, NAMES, 1)
-            raise UsageError(f"/set {name}: there is no such setting{f'; is it {near[0]}?' if near else ''}")
+            near = closest(name, NAMES)
+            raise UsageError(f"/set {name}: there is no such setting{f'; is it {near}?' if near else ''}")
         value = self._default(name) if text == "default" else _parsed(name, text)
         if name == "max_tokens":
             self.max_tokens = _count(value)
