@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyruntime import _core, arch
-from pyruntime.errors import ContextError, GGUFError, TemplateError, printable
-from pyruntime.generate import Generation, Job, Request, Stream, run
+from pyruntime.errors import GGUFError, printable
+from pyruntime.generate import Generation, Request, Stream, run
 from pyruntime.memory_plan import MAX_TOKENS, MemoryPlan, fitted, memory_needs
 from pyruntime.overflow import Overflow, fit
+from pyruntime.prompts import new_job, new_stream, prompt_ids, rendered
 from pyruntime.reasoning import Splitter
 from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
@@ -228,7 +229,7 @@ class Model:
             jobs = []
             for i, p in enumerate(prompts):
                 sessions.append(self.session())
-                jobs.append(self._job(sessions[-1], self._prompt_ids(p), request, i))
+                jobs.append(new_job(self, sessions[-1], prompt_ids(self, p), request, i))
             for _ in run(self.engine, jobs):
                 pass
             results = [job.result() for job in jobs]
@@ -250,7 +251,7 @@ class Model:
     ) -> Stream:
         """As `generate`, piece by piece. With a session, only the tokens that it does not hold already are computed."""
         request = Request(choose(sampling, options).with_seed(), max_tokens, stop, logprobs)
-        return self._stream(self._prompt_ids(prompt), session, request)
+        return new_stream(self, prompt_ids(self, prompt), session, request)
 
     def render(
         self,
@@ -265,7 +266,7 @@ class Model:
         """
         if isinstance(messages, str):
             return self.tokenizer.decode(self.encode(messages))
-        return self._rendered(messages, tools, template, extra).text
+        return rendered(self, messages, tools, template, extra).text
 
     def chat(
         self,
@@ -323,13 +324,13 @@ class Model:
         request = Request(choose(sampling, options).with_seed(), max_tokens, stop, logprobs)
 
         def render(some: Sequence[Message]) -> Rendered:
-            return self._rendered(some, tools, template, template_args or {})
+            return rendered(self, some, tools, template, template_args or {})
 
         if overflow == "drop":
             (text, ids), dropped = fit(messages, render, self.context, max_tokens)
         else:
             (text, ids), dropped = render(messages), 0
-        return self._stream(as_ids(ids), session, request, Splitter(text), dropped)
+        return new_stream(self, as_ids(ids), session, request, Splitter(text), dropped)
 
     # Its end
 
@@ -344,74 +345,3 @@ class Model:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    # Inside
-
-    def _rendered(self, messages: Any, tools: Any, template: str | None, extra: Mapping[str, Any]) -> Rendered:
-        if (
-            messages and isinstance(messages, Sequence) and isinstance(messages[-1], Mapping)
-        ):  # else the template refuses
-            content = messages[-1].get("content")
-            if isinstance(content, str):
-                self._check_text(content)
-        try:
-            chosen = self.chat_templates.choose(template, with_tools=bool(tools))
-            return chosen.prompt(self.tokenizer, messages, tools, **extra)
-        except TemplateError as error:  # the file's own: without it, generate and stream still work
-            raise TemplateError(f"{printable(self.path)}: {error}") from None
-
-    def _stream(
-        self, ids: Ids, session: Session | None, request: Request, splitter: Splitter | None = None, dropped: int = 0
-    ) -> Stream:
-        used = session if session is not None else self.session()
-        try:
-            job = self._job(used, self._reuse(used, ids), request, 0, splitter, dropped)
-        except BaseException:
-            if session is None:
-                used.close()
-            raise
-        return Stream(self.engine, job, owned=used if session is None else None)
-
-    def _prompt_ids(self, prompt: Prompt) -> Ids:
-        if isinstance(prompt, str):
-            self._check_text(prompt)
-        ids = as_ids(self.encode(prompt) if isinstance(prompt, str) else prompt)
-        if len(ids) == 0:
-            raise ValueError("the prompt is empty, and this model has no token to begin with")
-        return ids
-
-    def _reuse(self, session: Session, ids: Ids) -> Ids:
-        """Rewinds the session to what it shares with ids and returns the rest, at least one token."""
-        self._check_length(len(ids))  # first: a session that is refused keeps its tokens
-        held = session.ids
-        shared = next(
-            (i for i, (a, b) in enumerate(zip(held, ids.tolist(), strict=False)) if a != b), min(len(held), len(ids))
-        )
-        shared = min(shared, len(ids) - 1)
-        session.rewind(shared)
-        return ids[shared:]
-
-    def _check_text(self, text: str) -> None:
-        """Refuses by its beginning a text that is many times too long: tokenizing 60 MB takes minutes and 13 GB."""
-        if len(text) > 64 * self.context:
-            n = len(self.tokenizer.encode(text[: 16 * self.context]))
-            if n > 2 * self.context:
-                raise ContextError(
-                    f"the prompt has more than {n} tokens and the context {self.context}; shorten the text"
-                )
-
-    def _check_length(self, n_prompt: int) -> None:
-        if n_prompt >= self.context:
-            raise ContextError(
-                f"the prompt has {n_prompt} tokens and the context {self.context}, one of them for the answer; "
-                "load the model with a larger context or shorten the text"
-            )
-
-    def _job(
-        self, session: Session, feed: Ids, request: Request, stream: int,
-        splitter: Splitter | None = None, dropped: int = 0,
-    ) -> Job:  # fmt: skip
-        n_prompt = len(session) + len(feed)
-        self._check_length(n_prompt)
-        room = self.context - n_prompt
-        return Job(self.tokenizer, session, feed, request, stream, self.n_vocab, room, splitter, dropped)
