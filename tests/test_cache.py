@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import terminal_command
 from cli_tools import TIMEOUT, Cli, Terminal, assert_one_line_error, running
 from fake_hub import DATA, HEAD, NAME, OTHER, Hub, Repo, sha256
+from terminal_screen import ScreenTerminal, ctrl
 
 import pyruntime
 from pyruntime import cache, catalogue, fetch, hub_download
@@ -480,7 +482,7 @@ def test_leftovers(cli: Cli) -> None:
     assert not outdated.exists()
     assert not partial.exists()
     assert theirs.exists()  # of another program, that may be busy with it
-    assert cli("rm", "--leftovers") == (0, "", "0.0 MB freed\n")
+    assert cli("rm", "--leftovers") == (0, "", "interrupted downloads left nothing\n")
 
 
 def test_a_download_that_is_going_on_is_no_leftover() -> None:
@@ -504,8 +506,18 @@ def test_rm_asks_on_a_terminal(answer: str, code: int) -> None:
         terminal.expect("Remove this? [y/N] ")
         terminal.type(answer if answer == "\x04" else f"{answer}\n")
         assert terminal.exit_code() == code
-        terminal.expect("3.0 MB freed\r\n" if code == 0 else "nothing was removed\r\n")
+        terminal.expect("3.0 MB freed\r\n" if code == 0 else "\r\nnothing was removed\r\n")
     assert linked.exists() == (code == 1)
+
+
+def test_ctrl_c_at_the_question_removes_nothing() -> None:
+    linked = put_on_hub("m-Q8_0.gguf", DATA)
+    with ScreenTerminal("rm", "hf:owner/repo", script=terminal_command.__file__, columns=200) as terminal:
+        terminal.until("[y/N]")
+        terminal.type(ctrl("c"))
+        assert terminal.finish() == 130
+        assert terminal.screen.at == (2, 0)  # the shell's prompt begins a line
+    assert linked.exists()
 
 
 def test_rm_yes_does_not_ask() -> None:

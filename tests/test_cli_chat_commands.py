@@ -49,6 +49,7 @@ MISTAKES = {
     "/stats all": "/stats takes no argument",
     "/copy it": "/copy takes no argument",
     "/exit now": "/exit takes no argument",
+    "/bye now": "/bye takes no argument",
     "/regenerate": "there is no answer to regenerate",
     "/undo": "there is nothing to undo",
     "/copy": "there is no answer to copy",

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         for file in files:
             note(f"removed {file}")
-        note(f"{size(freed)} freed")
+        note(f"{size(freed)} freed" if files else "interrupted downloads left nothing")
     return 0
 
 
@@ -51,4 +51,11 @@ def _confirmed(files: list[Path]) -> bool:
         say(f"  {file}")
     sys.stderr.write(f"Remove {'this' if len(files) == 1 else f'these {len(files)}'}? [y/N] ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        say("")  # what comes next begins a line
+        raise
+    if not answer:  # Ctrl-D, which ends no line either
+        say("")
+    return answer.strip().lower() in ("y", "yes")

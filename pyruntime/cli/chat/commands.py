@@ -72,15 +72,15 @@ class Commands:
 
     def run(self, name: str, argument: str) -> None:
         """Raises Leave for /exit, UsageError for a command that is none, and what the command itself raises."""
-        name = _ALIASES.get(name, name)
-        command = next((command for command in COMMANDS if command.name == name), None)
+        known = _ALIASES.get(name, name)
+        command = next((command for command in COMMANDS if command.name == known), None)
         if command is None:
             near = closest(name, [command.name for command in COMMANDS])
             hint = f"is it /{near}?" if near else "/help lists the commands"
             raise UsageError(f"/{name} is no command; {hint} (//{name} sends it as text)")
         if argument and not command.argument:
             raise UsageError(f"/{name} takes no argument")
-        getattr(self, f"_{name}")(argument)
+        getattr(self, f"_{command.name}")(argument)
 
     def _help(self, _: str) -> None:
         width = width_of(sys.stderr)
