@@ -23,11 +23,11 @@ COLUMNS = 80
 
 
 class Screen:
-    """A terminal of 80 columns that stderr writes to."""
+    """A terminal that stderr writes to."""
 
-    def __init__(self, master: int) -> None:
+    def __init__(self, master: int, columns: int) -> None:
         self._master = master
-        self._screen = pyte.Screen(COLUMNS, 3)
+        self._screen = pyte.Screen(columns, 3)
         self._bytes = pyte.ByteStream(self._screen)
 
     def line(self) -> str:
@@ -38,6 +38,10 @@ class Screen:
         except BlockingIOError:
             pass  # that is all for now
         return str(self._screen.display[0]).rstrip()
+
+    def cursor_line(self) -> int:
+        self.line()
+        return self._screen.cursor.y
 
     def wait_for(self, text: str) -> None:
         deadline = time.monotonic() + TIMEOUT
@@ -54,7 +58,7 @@ def on_screen(columns: int = COLUMNS) -> Iterator[Screen]:
     termios.tcsetwinsize(slave, (3, columns))
     with open(slave, "w") as stream, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr", stream)
-        yield Screen(master)
+        yield Screen(master, columns)
     os.close(master)
 
 
@@ -91,6 +95,15 @@ def test_a_narrow_terminal_is_left_clean() -> None:
         with Progress("reading", lambda: (1, 4), "tokens"):
             screen.wait_for("reading [#####-----")
         assert screen.line() == ""
+
+
+def test_a_bar_wider_than_the_terminal_stays_on_its_line() -> None:
+    with on_screen(columns=40) as screen:
+        with terminal.FetchReport() as report:
+            for done in (0, 2_500_000_000, 5_000_000_000):
+                report.progress(done, 5_000_000_000)
+        screen.wait_for("[##############################]")
+        assert screen.cursor_line() == 1
 
 
 def test_what_takes_no_second_shows_nothing() -> None:

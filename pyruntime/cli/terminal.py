@@ -157,8 +157,10 @@ class FetchReport:
             return
         share = min(done / total, 1.0) if total else 1.0
         bar = "#" * int(share * self._WIDTH)
-        line = f"\r  [{bar:-<{self._WIDTH}}] {share:4.0%}  {min(done, total) / 1e6:.1f} of {total / 1e6:.1f} MB "
+        line = f"  [{bar:-<{self._WIDTH}}] {share:4.0%}  {min(done, total) / 1e6:.1f} of {total / 1e6:.1f} MB "
+        if width := width_of(sys.stderr):
+            line = line[: width - 1]  # one that wraps would leave a line each time
         with suppress(OSError):
-            sys.stderr.write(line)
+            sys.stderr.write(f"\r{line}")
             sys.stderr.flush()
         self._open = True
