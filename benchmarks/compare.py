@@ -11,7 +11,8 @@ Each runtime is a process of its own. pyruntime stays loaded in one, and its fir
 called anew each turn, and its second run counts: it is the program that its authors measure with, its timers leave loading
 and repacking out, no Python runs between its tokens, and the options say the same in every version, where the structures of
 the library do not. Each peer is first measured once with each setting that may be better for it (flash attention on and off;
-run-time repacking in ik_llama.cpp; long works cut to 2,048 tokens), and takes its turns with the best, which is printed.
+run-time repacking in ik_llama.cpp; long works cut to 2,048 tokens), and takes its turns with the best, which is printed;
+one with which it fails is told and left out.
 
 Works: `prefill` reads 512 random ids in one go; `generate` feeds 64 one by one after a prompt of 16; `batch` feeds 32 to each of
 8 sequences together, and to one alone; `long` generates 32 at a context of 128 and of 8,192, and reads 512 and 8,192;
@@ -36,7 +37,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from runtimes import Peer, Programs, Pyruntime, open_peer
+from runtimes import Peer, PeerError, Programs, Pyruntime, open_peer
 from works import WORKS, Work
 
 from pyruntime.system import default_threads
@@ -65,8 +66,20 @@ def spread(values: list[float]) -> float:
     return (max(values) - min(values)) / statistics.median(values)
 
 
-def best(run: Callable[[str], float], settings: tuple[str, ...]) -> str:
-    return settings[0] if len(settings) == 1 else min(settings, key=run)
+def best(peer: Peer, run: Callable[[str], float], settings: tuple[str, ...]) -> str:
+    """The fastest. One with which the peer fails is told and left out, unless there is no other."""
+    if len(settings) == 1:
+        return settings[0]
+    seconds, errors = {}, []
+    for setting in settings:
+        try:
+            seconds[setting] = run(setting)
+        except PeerError as error:
+            print(f"{peer.name} fails with {setting}: {str(error).splitlines()[-1]}", flush=True)
+            errors.append(error)
+    if not seconds:
+        raise errors[0]
+    return min(seconds, key=lambda setting: seconds[setting])
 
 
 def better(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
@@ -77,7 +90,7 @@ def better(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
 def measure(work: Work, ours: Pyruntime, peers: list[Peer], repetitions: int) -> dict[str, Any]:
     """One work, all runtimes."""
     able = [peer for peer in peers if peer.can(work)]
-    settings = {peer.name: best(partial(peer.seconds, work.shortened()), peer.settings) for peer in able}
+    settings = {peer.name: best(peer, partial(peer.seconds, work.shortened()), peer.settings) for peer in able}
     ours.seconds(work)  # warms up
     machine = ours.worker.call("machine")
     runs = {ours.name: partial(ours.seconds, work)}
@@ -115,7 +128,7 @@ def measure_start(ours: Pyruntime, peers: list[Peer], repetitions: int) -> dict[
         peaks[runtime.name].append(start.bytes)
         return start.seconds
 
-    settings = {peer.name: best(partial(first_byte, peer), peer.start_settings) for peer in able}
+    settings = {peer.name: best(peer, partial(first_byte, peer), peer.start_settings) for peer in able}
     first_byte(ours)
     for values in peaks.values():
         values.clear()  # of the turns alone

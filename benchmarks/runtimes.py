@@ -26,6 +26,10 @@ print(about().decode().strip())
 """
 
 
+class PeerError(RuntimeError):
+    """A peer's program failed, perhaps with this setting alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """seconds: from the start of the process to its first byte. bytes: its peak resident set, pages of a mapped file among
@@ -55,7 +59,7 @@ def cold_start(command: list[str], stdin: str, cwd: str | None = None, env: dict
         if process.returncode != 0:
             errors.seek(0)
             said = errors.read()[-2000:].decode(errors="replace")
-            raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}\n{said}")
+            raise PeerError(f"{' '.join(command)}: exit {process.returncode}\n{said}")
     return Start(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 
 
@@ -118,7 +122,7 @@ class Programs:
 
     def __init__(self, name: str, folder: Path, path: str, threads: int) -> None:
         self.name, self.folder, self.path, self.threads = name, folder, path, threads
-        self._environment = os.environ | {"LD_LIBRARY_PATH": str(folder)}
+        self._environment = os.environ | {"LD_LIBRARY_PATH": str(folder), "GGML_NO_BACKTRACE": "1"}
         help = self._run("llama-bench", ["--help"])
         self._is_ik = "-rtr," in help
         repacking = (" -rtr 0", " -rtr 1") if self._is_ik else ("",)
@@ -197,7 +201,7 @@ class Programs:
                 text=True,
             )
         if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{(done.stderr or done.stdout)[-2000:]}")
+            raise PeerError(f"{' '.join(command)}: exit {done.returncode}\n{(done.stderr or done.stdout)[-2000:]}")
         return done.stdout
 
     def _flags(self) -> str:

@@ -29,6 +29,18 @@ print("loading")
 print(json.dumps([dict(n_threads={threads}, samples_ns=[9_000_000_000, seconds * 1_000_000_000])]))
 """
 
+# Fails with flash attention; else its second row says two seconds for eight times 32 tokens.
+_LLAMA_BATCHED_BENCH = """#!{python}
+import sys
+arguments = " ".join(sys.argv)
+assert "-t 1 " in arguments and "-tb 1 -npp 16 -ntg 32 -npl 8,8" in arguments, arguments
+if "-fa 1" in arguments:
+    sys.exit("assertion failed")
+print("|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |", file=sys.stderr)
+for seconds in 9, 2:
+    print(f"|    16 |     32 |    8 |    384 |    0.1 |    1280 |  {{seconds}} |  28 |    9 |   30 |", file=sys.stderr)
+"""
+
 _LLAMA_CLI = """#!{python}
 import sys
 assert sys.argv[sys.argv.index("-p") + 1].count("<|start|>") == 2, sys.argv
@@ -93,6 +105,15 @@ def test_a_peer_with_other_threads_is_refused(model: Path, tmp_path: Path) -> No
     done = compare(model, "--peer", f"llama.cpp={folder}", "--works", "prefill")
     assert done.returncode != 0
     assert "llama.cpp used 4 threads, not 1" in done.stderr
+
+
+def test_a_setting_that_a_peer_fails_with_is_told_and_another_one_taken(model: Path, tmp_path: Path) -> None:
+    folder = peer(tmp_path / "llama", is_ik=False)
+    program(folder / "llama-batched-bench", _LLAMA_BATCHED_BENCH)
+    done = compare(model, "--peer", f"llama.cpp={folder}", "--works", "batch")
+    assert done.returncode == 0, done.stderr
+    assert "llama.cpp fails with -fa 1: assertion failed" in done.stdout
+    assert "| generate 32 at 16, 8 together | llama.cpp | 128.0 tokens/s" in done.stdout
 
 
 def test_start_gives_every_program_the_same_prompt(model: Path, tmp_path: Path) -> None:
