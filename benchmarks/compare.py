@@ -169,7 +169,7 @@ def rows(work: str, found: dict[str, Any]) -> list[tuple[str, ...]]:
                 figures["setting"],
             )
         )
-    return table + [(work, name, "has no program for it", "", "", "", "") for name in found["unable"]]
+    return table + [(work, name, "has nothing for it", "", "", "", "") for name in found["unable"]]
 
 
 def print_table(table: list[tuple[str, ...]]) -> None:

@@ -133,7 +133,8 @@ class Bindings:
             self._decode(ids[at : at + 512])
 
     def _decode(self, ids: list[int]) -> None:
-        batch = self.lib.llama_batch_get_one((ctypes.c_int32 * len(ids))(*ids), len(ids))
+        array = (ctypes.c_int32 * len(ids))(*ids)  # named: the batch only points to it
+        batch = self.lib.llama_batch_get_one(array, len(ids))
         if self.lib.llama_decode(self.model.ctx, batch) != 0:
             raise RuntimeError("llama_decode failed")
         self.lib.llama_synchronize(self.model.ctx)
