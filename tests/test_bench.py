@@ -250,6 +250,7 @@ def test_a_real_model_within_what_the_machine_gives(model_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.model
 def test_users_see_the_same_speed(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`generate` draws each token in the core, and decodes it. In processor time of one thread, which others do not change."""

@@ -83,6 +83,7 @@ def test_no_product_is_faster_than_the_peak(isa: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("threads", [1, 2])
 def test_weights_are_not_read_faster_than_memory(threads: int, tmp_path: Path) -> None:
     """300 MB of them: no cache holds them from one token to the next."""

@@ -1,8 +1,7 @@
 """Ctrl-C at 230 random moments of importing, loading, reading a prompt and answering, with a model of 491 MB.
 
-What counts is the CPU time that the process takes after the signal, all its threads together: less than 100 ms. Where others
-want the cores, a thread spins for one that does not run, so one time in twenty may be longer; on a quiet machine none is (at
-most 49 ms). How long it is on the clock depends on the others as well; its median is less than 100 ms.
+What counts is the CPU time that the process takes after the signal, all its threads together: less than 100 ms. How long it is
+on the clock depends on what else runs; its median is less than 100 ms.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from test_interrupt import GENERATE, LIMIT, LOAD, PREFILL, latencies
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.alone,
     pytest.mark.model,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the CPU clock of another process is Linux's"),
 ]
@@ -55,7 +55,7 @@ def assert_soon(found: list[Latency]) -> None:
     wall, cpu = ([1000 * seconds for seconds in column] for column in zip(*found, strict=True))
     shown = (f"{statistics.median(times):.0f} ms median, {max(times):.0f} ms at most" for times in (cpu, wall))
     print(f"{len(found)} interrupts: CPU {', clock '.join(shown)}")
-    assert sum(ms >= 1000 * LIMIT for ms in cpu) <= len(cpu) // 20
+    assert max(cpu) < 1000 * LIMIT
     assert statistics.median(wall) < 1000 * LIMIT
 
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/barrier.h"
 #include "engine/plan.h"
 #include "engine/thread_pool.h"
 
@@ -53,7 +54,7 @@ class Executor {
     std::vector<Step> steps_;
     std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // of each step
     std::vector<ThreadStats> stats_;
-    SpinBarrier barrier_;
+    Barrier barrier_;
 };
 
 }  // namespace pyruntime

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "engine/barrier.h"
 #include "engine/memory.h"
 #include "engine/thread_pool.h"
 #include "errors.h"
@@ -77,7 +78,7 @@ struct Run {
 template <class Work>
 double best_rate(ThreadPool& threads, Interruptible& caller, const Work& work) {
     std::vector<Share> shares(size_t(threads.size()));
-    SpinBarrier barrier(threads.size());
+    Barrier barrier(threads.size());
     const auto meet = [&] { barrier.wait([] {}); };
     double best = 0;
     int64_t times = 1;

@@ -3,23 +3,11 @@
 #include <string>
 #include <system_error>
 
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
-
 #include "dispatch/fp_env.h"
 #include "engine/process.h"
 #include "errors.h"
 
 namespace pyruntime {
-
-void cpu_relax() {
-#if defined(__x86_64__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads), owner_(process_id()), state_(std::make_unique<State>()) {
     try {

@@ -1,7 +1,6 @@
 // A pool of its own: no OpenMP, which breaks over fork and between wheels. Workers sleep between jobs and spin only
-// inside one, at barriers a few hundred nanoseconds apart (a layer has ten of them).
+// inside one, at its barriers (barrier.h).
 #pragma once
-#include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -10,37 +9,6 @@
 #include <vector>
 
 namespace pyruntime {
-
-// Tells the processor that this is a spin loop.
-void cpu_relax();
-
-// All threads of a job meet here. Spins, and yields after a while, so that more threads than cores still make progress.
-class SpinBarrier {
-  public:
-    explicit SpinBarrier(int n_threads) : n_threads_(n_threads) {}
-    template <class WhileWaiting>
-    void wait(WhileWaiting while_waiting) {
-        const unsigned generation = generation_.load(std::memory_order_relaxed);
-        if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_threads_) {
-            arrived_.store(0, std::memory_order_relaxed);
-            generation_.fetch_add(1, std::memory_order_release);
-            return;
-        }
-        for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; spins++) {
-            if (spins < 4000) {
-                cpu_relax();
-            } else {
-                std::this_thread::yield();
-                while_waiting();
-            }
-        }
-    }
-
-  private:
-    const int n_threads_;
-    alignas(64) std::atomic<int> arrived_{0};
-    alignas(64) std::atomic<unsigned> generation_{0};
-};
 
 class ThreadPool {
   public:

@@ -1,0 +1,41 @@
+#include "engine/barrier.h"
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+#include "engine/poll.h"
+
+namespace pyruntime {
+
+// Who arrives last changes the generation and then looks for sleepers; who sleeps is counted and then looks at the
+// generation. Both in one order over all threads (seq_cst), so one of them sees the other.
+bool Barrier::arrive() {
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < n_threads_) return false;
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+        const std::lock_guard<std::mutex> lock(mutex_);  // a sleeper is either before its look or in its sleep
+        wake_.notify_all();
+    }
+    return true;
+}
+
+bool Barrier::sleep_until_passed(unsigned generation) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    const bool woken =
+        wake_.wait_for(lock, kPollEvery, [&] { return generation_.load(std::memory_order_seq_cst) != generation; });
+    sleepers_.fetch_sub(1, std::memory_order_relaxed);
+    return woken;
+}
+
+void Barrier::cpu_relax() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+}  // namespace pyruntime
