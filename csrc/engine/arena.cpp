@@ -101,10 +101,7 @@ Arena lay_out(const PlanSpec& plan, const std::vector<Phase>& phases, int64_t ma
 
 size_t activation_bytes(const PlanSpec& plan, int64_t max_tokens, int n_threads) {
     check_plan(plan);
-    int64_t widest = 0;
-    for (const ValueSpec& v : plan.values)
-        if (v.kind == Kind::quantized) widest = std::max(widest, v.width);
-    size_t scratch = matmul_scratch_bytes(widest);
+    size_t scratch = kMatmulScratchBytes;
     for (const CacheSpec& c : plan.caches)
         scratch = std::max(scratch, sizeof(float) * attention_scratch_floats(c.head_dim, c.value_dim));
     return lay_out(plan, phases_of(plan), max_tokens, {}).n_bytes + size_t(n_threads) * scratch;

@@ -216,7 +216,7 @@ class ExpertsProduct : public Operation {
     static constexpr int64_t kGrainProducts = int64_t(1) << 23;
 
     // A thread's scratch: the panel of a product, its results, the activations gathered for it.
-    size_t panel_bytes() const { return size_t(round_up(int64_t(matmul_scratch_bytes(d_in_)), 64)); }
+    size_t panel_bytes() const { return kMatmulScratchBytes; }
     static size_t result_bytes() { return size_t(kTokens) * kItemGroups * kLanes * sizeof(float); }
 
     // Ids are indices: they must come from a router of these experts.

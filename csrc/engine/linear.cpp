@@ -20,7 +20,8 @@ bool is_quantized(const PackedView& w) { return formats::find_type(w.type)->n_bl
 // One or more products with the same input, or a gated feed-forward's activation(x gate) * (x up).
 class Linear : public Operation {
   public:
-    Linear(const Operands& o, bool gated) : kernel_(o.context().kernels.matmul) {
+    Linear(const Operands& o, bool gated)
+        : kernel_(o.context().kernels.matmul), tile_groups_(o.context().kernels.tile_groups) {
         const size_t n_outputs = o.step().outputs.size();
         const bool residual = !gated && o.step().inputs.size() == 2, bias = !gated && o.flag("bias");
         if (gated)
@@ -56,9 +57,10 @@ class Linear : public Operation {
     int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? groups_ : 0; }
     int64_t grain(const StepState& s, int n_threads) const override {
         const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
-        return std::max<int64_t>(1, std::min(groups_ / (n_threads * 8), kGrainProducts / products));
+        const int64_t grain = std::max<int64_t>(1, std::min(groups_ / (n_threads * 8), kGrainProducts / products));
+        return s.rows(rows_) > kDirectTokens ? round_up(grain, tile_groups_) : grain;
     }
-    size_t scratch_bytes() const override { return float_input_ ? 0 : matmul_scratch_bytes(x_.width()); }
+    size_t scratch_bytes() const override { return float_input_ ? 0 : kMatmulScratchBytes; }
     void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
         for (const Target& t : targets_) {
             const int64_t from = std::max(first - t.first, int64_t(0)), to = std::min(last - t.first, t.groups);
@@ -86,6 +88,7 @@ class Linear : public Operation {
         int64_t first = 0, groups = 0;  // of the step's items
     };
     decltype(KernelTable::matmul) kernel_;
+    int64_t tile_groups_;
     bool float_input_ = false;
     Rows rows_ = Rows::tokens;
     Buffer x_;
@@ -140,7 +143,7 @@ class HeadLinear : public Operation {
   private:
     static constexpr int64_t kTokens = 128;    // gathered at a time
     static constexpr int64_t kItemGroups = 8;  // 128 rows: gathering is a hundredth of what they take
-    size_t panel_bytes() const { return size_t(round_up(int64_t(matmul_scratch_bytes(w_.first.cols)), 64)); }
+    size_t panel_bytes() const { return kMatmulScratchBytes; }
 
     decltype(KernelTable::matmul) kernel_;
     Rows rows_;

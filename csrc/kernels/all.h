@@ -19,86 +19,97 @@
 namespace pyruntime {
 namespace {
 
+// n groups from `group` on, which go together; sink(i, token, rows) takes 16 rows of the i-th of them.
 template <class Sink>
-inline void any_group_product(const PackedView& w, int64_t group, const MatmulArgs& a, const Sink& sink) {
+inline void any_product(const PackedView& w, int64_t group, int n, const MatmulArgs& a, const Sink& sink) {
     const uint8_t* data = w.data + size_t(group) * w.group_bytes;
     switch (w.type) {
         case formats::Q4_0:
-            return group_product<Q4_0>(data, a, sink);
+            return product<Q4_0>(data, n, a, sink);
         case formats::Q4_1:
-            return group_product<Q4_1>(data, a, sink);
+            return product<Q4_1>(data, n, a, sink);
         case formats::Q5_0:
-            return group_product<Q5_0>(data, a, sink);
+            return product<Q5_0>(data, n, a, sink);
         case formats::Q5_1:
-            return group_product<Q5_1>(data, a, sink);
+            return product<Q5_1>(data, n, a, sink);
         case formats::Q8_0:
-            return group_product<Q8_0>(data, a, sink);
+            return product<Q8_0>(data, n, a, sink);
         case formats::Q2_K:
-            return group_product<Q2_K>(data, a, sink);
+            return product<Q2_K>(data, n, a, sink);
         case formats::Q3_K:
-            return group_product<Q3_K>(data, a, sink);
+            return product<Q3_K>(data, n, a, sink);
         case formats::Q4_K:
-            return group_product<Q4_K>(data, a, sink);
+            return product<Q4_K>(data, n, a, sink);
         case formats::Q5_K:
-            return group_product<Q5_K>(data, a, sink);
+            return product<Q5_K>(data, n, a, sink);
         case formats::Q6_K:
-            return group_product<Q6_K>(data, a, sink);
+            return product<Q6_K>(data, n, a, sink);
         case formats::IQ4_NL:
-            return group_product<IQ4_NL>(data, a, sink);
+            return product<IQ4_NL>(data, n, a, sink);
         case formats::IQ4_XS:
-            return group_product<IQ4_XS>(data, a, sink);
+            return product<IQ4_XS>(data, n, a, sink);
         case formats::MXFP4:
-            return group_product<MXFP4>(data, a, sink);
+            return product<MXFP4>(data, n, a, sink);
         case formats::F16:
-            return float_group_product<F16>(data, a, sink);
+            return float_product<F16>(data, n, a, sink);
         case formats::BF16:
-            return float_group_product<BF16>(data, a, sink);
+            return float_product<BF16>(data, n, a, sink);
         default:
-            return float_group_product<F32>(data, a, sink);
+            return float_product<F32>(data, n, a, sink);
     }
 }
 
-// y of 16 rows from the product and, where they are, its bias and the residual, added in this order. What is not there
+// The rows of a group that there are.
+inline int rows_of(const PackedView& w, int64_t group) {
+    const int64_t left = w.rows - group * kLanes;
+    return left < kLanes ? int(left) : kLanes;
+}
+
+// y of n groups from the product and, where they are, its bias and the residual, added in this order. What is not there
 // costs nothing: each case is an epilogue of its own.
 template <bool kBias, bool kResidual>
-inline void linear_group(const MatmulArgs& a, int64_t g, const PackedView& w, const float* bias) {
-    const int64_t row = g * kLanes;
-    const int n = w.rows - row < kLanes ? int(w.rows - row) : kLanes;
-    const f32x16 b = kBias ? load_partial(bias + row, n) : set1(0);
-    any_group_product(w, g, a, [&](int64_t t, f32x16 v) {
-        if constexpr (kBias) v = add(v, b);
-        if constexpr (kResidual) v = add(load_partial(a.residual + row + t * a.y_stride, n), v);
-        store_partial(a.y + row + t * a.y_stride, v, n);
+inline void linear_groups(const MatmulArgs& a, int64_t group, int n, const PackedView& w, const float* bias) {
+    any_product(w, group, n, a, [&](int i, int64_t t, f32x16 v) {
+        const int64_t row = (group + i) * kLanes, at = row + t * a.y_stride;
+        const int rows = rows_of(w, group + i);
+        if constexpr (kBias) v = add(v, load_partial(bias + row, rows));
+        if constexpr (kResidual) v = add(load_partial(a.residual + at, rows), v);
+        store_partial(a.y + at, v, rows);
     });
 }
 
 // The gate goes to y first, then up meets it there.
-inline void gated_group(const MatmulArgs& a, int64_t g) {
-    const int64_t row = g * kLanes;
-    const int n = a.w.rows - row < kLanes ? int(a.w.rows - row) : kLanes;
-    const f32x16 up_bias = a.up_bias ? load_partial(a.up_bias + row, n) : set1(0);
-    a.bias ? linear_group<true, false>(a, g, a.w, a.bias) : linear_group<false, false>(a, g, a.w, nullptr);
-    any_group_product(a.up, g, a, [&](int64_t t, f32x16 v) {
+inline void gated_groups(const MatmulArgs& a, int64_t group, int n) {
+    a.bias ? linear_groups<true, false>(a, group, n, a.w, a.bias)
+           : linear_groups<false, false>(a, group, n, a.w, nullptr);
+    any_product(a.up, group, n, a, [&](int i, int64_t t, f32x16 v) {
+        const int64_t row = (group + i) * kLanes;
+        const int rows = rows_of(a.w, group + i);
         float* at = a.y + row + t * a.y_stride;
-        if (a.up_bias) v = add(v, up_bias);
-        store_partial(at, gate_times_up(a.activation, load_partial(at, n), v), n);
+        if (a.up_bias) v = add(v, load_partial(a.up_bias + row, rows));
+        store_partial(at, gate_times_up(a.activation, load_partial(at, rows), v), rows);
     });
 }
 
 inline void matmul(const MatmulArgs& a, int64_t first_group, int64_t last_group) {
-    for (int64_t g = first_group; g < last_group; g++) {
+    const int64_t together = go_together(a);
+    for (int64_t g = first_group; g < last_group; g += together) {
+        const int n = int(last_group - g < together ? last_group - g : together);
         if (a.up.data)
-            gated_group(a, g);
+            gated_groups(a, g, n);
         else if (a.residual)
-            a.bias ? linear_group<true, true>(a, g, a.w, a.bias) : linear_group<false, true>(a, g, a.w, nullptr);
+            a.bias ? linear_groups<true, true>(a, g, n, a.w, a.bias)
+                   : linear_groups<false, true>(a, g, n, a.w, nullptr);
         else
-            a.bias ? linear_group<true, false>(a, g, a.w, a.bias) : linear_group<false, false>(a, g, a.w, nullptr);
+            a.bias ? linear_groups<true, false>(a, g, n, a.w, a.bias)
+                   : linear_groups<false, false>(a, g, n, a.w, nullptr);
     }
 }
 
 constexpr KernelTable make_table(const char* name) {
     KernelTable t{};
     t.name = name;
+    t.tile_groups = kTileGroups;
     t.matmul_tile = kMatmulTile;
     t.attention_tile = kAttentionTile;
     t.quantize = quantize;

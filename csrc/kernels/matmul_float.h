@@ -36,16 +36,19 @@ inline void float_tail(int n, const uint8_t* group, int64_t cols, const float* x
         float_tail<Format, T - 1>(n, group, cols, x, y);
 }
 
+// n groups that follow each other (matmul_quantized.h), one after the other.
 template <class Format, class Sink>
-inline void float_group_product(const uint8_t* group, const MatmulArgs& a, const Sink& sink) {
+inline void float_product(const uint8_t* groups, int n, const MatmulArgs& a, const Sink& sink) {
     const int64_t cols = a.w.cols;
-    f32x16 y[kMatmulTile];
-    for (int64_t token = 0; token < a.n_tokens; token += kMatmulTile) {
-        const int64_t left = a.n_tokens - token;
-        const int n = left < kMatmulTile ? int(left) : kMatmulTile;
-        float_tail<Format, kMatmulTile>(n, group, cols, a.x + token * cols, y);
-        for (int t = 0; t < n; t++) sink(token + t, y[t]);
-    }
+    constexpr int T = kFloatTile;
+    f32x16 y[T];
+    for (int i = 0; i < n; i++)
+        for (int64_t token = 0; token < a.n_tokens; token += T) {
+            const int64_t left = a.n_tokens - token;
+            const int tokens = left < T ? int(left) : T;
+            float_tail<Format, T>(tokens, groups + size_t(i) * a.w.group_bytes, cols, a.x + token * cols, y);
+            for (int t = 0; t < tokens; t++) sink(i, token + t, y[t]);
+        }
 }
 
 }  // namespace

@@ -7,8 +7,8 @@
 // where S is the sum of the block, or, of formats whose blocks are in two parts of 16 columns, that of the parts' sums
 // times their integer scales; M likewise is that of the activations times integer mins.
 // Two ways to the same numbers. Up to kDirectTokens tokens read the packed weights once and widen them in registers:
-// memory bandwidth is the limit. More tokens share a panel (a group of 16 rows as bytes and float scales, in L1 or L2),
-// unpacked once, and go past it kMatmulTile at a time: integer throughput is the limit.
+// memory bandwidth is the limit. More tokens share panels (kPanelBlocks blocks of a group of 16 rows as bytes and float
+// scales, in L1), unpacked once, and go past them a tile at a time: integer throughput is the limit.
 #pragma once
 
 namespace pyruntime {
@@ -27,111 +27,142 @@ template <class Scales>
 struct FloatScalesInParts : FloatScales {
     static constexpr bool kInParts = true;
     Scales packed;
-    i32x16 part_scale(int64_t b, int part) const { return packed.part_scale(b, part); }
-    i32x16 part_min(int64_t b, int part) const { return packed.part_min(b, part); }
+    int64_t first;  // of its blocks
+    i32x16 part_scale(int64_t b, int part) const { return packed.part_scale(first + b, part); }
+    i32x16 part_min(int64_t b, int part) const { return packed.part_min(first + b, part); }
 };
 template <class Scales>
 struct Panel : Planes<8>, Scales {
     static constexpr bool kAhead = false;
 };
 
-// The rows of activations that a tile multiplies: T of them, from `token` on.
-template <int T>
-struct Tokens {
-    const QuantizedRows& x;
-    int64_t token, blocks;
-    int64_t at(int t, int64_t b) const { return (token + t) * blocks + b; }
+// What is multiplied together: R groups of rows with T rows of activations, from `token` on. Block b of the weights
+// meets block first_block + b of those.
+template <class Source, int R, int T>
+struct Tile {
+    static constexpr int kGroups = R, kTokens = T;
+    using Weights = Source;
+    Source w[R];
+    QuantizedRows x;
+    int64_t token, first_block, row_blocks;  // the last: of a row of activations
+    int64_t at(int t, int64_t b) const { return (token + t) * row_blocks + first_block + b; }
 };
 
-// Adds steps kFirst .. kFirst + n - 1 of block b to the sums of all tokens.
-template <class Dot, int kFirst, int n, int T, class Source>
-[[gnu::always_inline]] inline void steps(const Source& w, int64_t b, const Tokens<T>& tokens, typename Dot::Acc* s) {
-    const auto operand = Dot::prepare(w.template step<kFirst>(b));
-    const int8_t* x = tokens.x.q + kBlock * tokens.at(0, b) + 4 * kFirst;
+// Sums of a tile.
+template <class Value, class Tile>
+struct Sums {
+    Value of[Tile::kGroups][Tile::kTokens];
+};
+
+// For each group and token of a tile. A group's neighbour takes the same activations while they are in registers.
+template <class Tile, class Work>
+[[gnu::always_inline]] inline void each(const Work& work) {
 #pragma GCC unroll 16
-    for (int t = 0; t < T; t++) s[t] = Dot::template step<kFirst>(s[t], operand, x + t * tokens.blocks * kBlock);
-    if constexpr (n > 1) steps<Dot, kFirst + 1, n - 1>(w, b, tokens, s);
+    for (int t = 0; t < Tile::kTokens; t++)
+#pragma GCC unroll 4
+        for (int r = 0; r < Tile::kGroups; r++) work(r, t);
+}
+
+// Adds steps kFirst .. kFirst + n - 1 of block b.
+template <class Dot, int kFirst, int n, class Tile>
+[[gnu::always_inline]] inline void steps(const Tile& tile, int64_t b, Sums<typename Dot::Acc, Tile>& s) {
+    typename Dot::Operand operand[Tile::kGroups];
+#pragma GCC unroll 4
+    for (int r = 0; r < Tile::kGroups; r++) operand[r] = Dot::prepare(tile.w[r].template step<kFirst>(b));
+    const int8_t* x = tile.x.q + kBlock * tile.at(0, b) + 4 * kFirst;
+    const int64_t stride = kBlock * tile.row_blocks;
+    each<Tile>([&](int r, int t) { s.of[r][t] = Dot::template step<kFirst>(s.of[r][t], operand[r], x + t * stride); });
+    if constexpr (n > 1) steps<Dot, kFirst + 1, n - 1>(tile, b, s);
 }
 
 // The integer sums of block b, exact as floats.
-template <class Dot, int T, class Source>
-[[gnu::always_inline]] inline void block_sums(const Source& w, int64_t b, const Tokens<T>& tokens, f32x16* sums) {
-    typename Dot::Acc s[T];
-    const BlockSums* x_sums = tokens.x.sums;
-    if constexpr (Source::kInParts) {
-        typename Dot::Total total[T];
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) {
-            s[t] = Dot::begin(x_sums[tokens.at(t, b)].first);
-            total[t] = Dot::zero();
-        }
-        steps<Dot, 0, 4>(w, b, tokens, s);
-        const auto first = Dot::scale(w.part_scale(b, 0));
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) {
-            total[t] = Dot::add(total[t], s[t], first);
-            s[t] = Dot::begin(x_sums[tokens.at(t, b)].second());
-        }
-        steps<Dot, 4, 4>(w, b, tokens, s);
-        const auto second = Dot::scale(w.part_scale(b, 1));
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) sums[t] = Dot::end(Dot::add(total[t], s[t], second));
+template <class Dot, class Tile>
+[[gnu::always_inline]] inline void block_sums(const Tile& tile, int64_t b, Sums<f32x16, Tile>& sums) {
+    Sums<typename Dot::Acc, Tile> s;
+    const BlockSums* x_sums = tile.x.sums;
+    if constexpr (Tile::Weights::kInParts) {
+        Sums<typename Dot::Total, Tile> total;
+        typename Dot::Scale scale[Tile::kGroups];
+        each<Tile>([&](int r, int t) {
+            s.of[r][t] = Dot::begin(x_sums[tile.at(t, b)].first);
+            total.of[r][t] = Dot::zero();
+        });
+        steps<Dot, 0, 4>(tile, b, s);
+#pragma GCC unroll 4
+        for (int r = 0; r < Tile::kGroups; r++) scale[r] = Dot::scale(tile.w[r].part_scale(b, 0));
+        each<Tile>([&](int r, int t) {
+            total.of[r][t] = Dot::add(total.of[r][t], s.of[r][t], scale[r]);
+            s.of[r][t] = Dot::begin(x_sums[tile.at(t, b)].second());
+        });
+        steps<Dot, 4, 4>(tile, b, s);
+#pragma GCC unroll 4
+        for (int r = 0; r < Tile::kGroups; r++) scale[r] = Dot::scale(tile.w[r].part_scale(b, 1));
+        each<Tile>([&](int r, int t) { sums.of[r][t] = Dot::end(Dot::add(total.of[r][t], s.of[r][t], scale[r])); });
     } else {
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) s[t] = Dot::begin(x_sums[tokens.at(t, b)].all);
-        steps<Dot, 0, 8>(w, b, tokens, s);
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) sums[t] = to_float(Dot::end(s[t], x_sums[tokens.at(t, b)].all));
+        each<Tile>([&](int r, int t) { s.of[r][t] = Dot::begin(x_sums[tile.at(t, b)].all); });
+        steps<Dot, 0, 8>(tile, b, s);
+        each<Tile>([&](int r, int t) { sums.of[r][t] = to_float(Dot::end(s.of[r][t], x_sums[tile.at(t, b)].all)); });
     }
 }
 
 // What the mins of block b add.
-template <int T, class Source>
-[[gnu::always_inline]] inline void add_mins(const Source& w, int64_t b, const Tokens<T>& tokens, f32x16* acc) {
-    const f32x16 m = w.min(b);
-    if constexpr (Source::kInParts) {
-        const f32x16 first = to_float(w.part_min(b, 0)), second = to_float(w.part_min(b, 1));
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) {
-            const int64_t at = tokens.at(t, b);
-            const BlockSums x = tokens.x.sums[at];
+template <class Tile>
+[[gnu::always_inline]] inline void add_mins(const Tile& tile, int64_t b, Sums<f32x16, Tile>& acc) {
+    f32x16 m[Tile::kGroups];
+#pragma GCC unroll 4
+    for (int r = 0; r < Tile::kGroups; r++) m[r] = tile.w[r].min(b);
+    if constexpr (Tile::Weights::kInParts) {
+        each<Tile>([&](int r, int t) {
+            const f32x16 first = to_float(tile.w[r].part_min(b, 0)), second = to_float(tile.w[r].part_min(b, 1));
+            const int64_t at = tile.at(t, b);
+            const BlockSums x = tile.x.sums[at];
             // Exact: integers. The sum starts at +0, as an integer does.
             const f32x16 sum = fma(second, set1(float(x.second())), fma(first, set1(float(x.first)), set1(0)));
-            acc[t] = fma(sum, mul(m, set1(tokens.x.d[at])), acc[t]);
-        }
+            acc.of[r][t] = fma(sum, mul(m[r], set1(tile.x.d[at])), acc.of[r][t]);
+        });
     } else {
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) acc[t] = fma(m, set1(tokens.x.e[tokens.at(t, b)]), acc[t]);
+        each<Tile>([&](int r, int t) { acc.of[r][t] = fma(m[r], set1(tile.x.e[tile.at(t, b)]), acc.of[r][t]); });
     }
 }
 
-// T tokens from `token` on, 16 rows: the whole of the product. A call takes as long as a row, so it is never inlined:
-// one copy serves all that is done with the result.
-template <class Dot, bool kHasMin, int T, class Source>
-[[gnu::noinline]] void tile(const Source& source, int64_t blocks, const QuantizedRows& x, int64_t token, f32x16* y) {
-    const Source w = source;
-    const Tokens<T> tokens{x, token, blocks};
-    f32x16 acc[T];
-    for (int t = 0; t < T; t++) acc[t] = set1(0);
+// Adds `blocks` blocks to y, (tokens, R) vectors of 16 rows: the whole of the product. A call takes as long as a row,
+// so it is never inlined: one copy serves all that is done with the result.
+template <class Dot, bool kHasMin, class Tile>
+[[gnu::noinline]] void add_tile(const Tile& given, int64_t blocks, f32x16* y) {
+    const Tile tile = given;
+    Sums<f32x16, Tile> acc;
+    each<Tile>([&](int r, int t) { acc.of[r][t] = y[t * Tile::kGroups + r]; });
     for (int64_t b = 0; b < blocks; b++) {
-        f32x16 sums[T];
-        if constexpr (Source::kAhead) w.prefetch(b);
-        block_sums<Dot>(w, b, tokens, sums);
-        const f32x16 d = w.scale(b);
-#pragma GCC unroll 16
-        for (int t = 0; t < T; t++) acc[t] = fma(sums[t], mul(d, set1(x.d[tokens.at(t, b)])), acc[t]);
-        if constexpr (kHasMin) add_mins(w, b, tokens, acc);
+        Sums<f32x16, Tile> sums;
+        if constexpr (Tile::Weights::kAhead)
+            for (const auto& w : tile.w) w.prefetch(b);
+        block_sums<Dot>(tile, b, sums);
+        f32x16 d[Tile::kGroups];
+#pragma GCC unroll 4
+        for (int r = 0; r < Tile::kGroups; r++) d[r] = tile.w[r].scale(b);
+        each<Tile>([&](int r, int t) {
+            acc.of[r][t] = fma(sums.of[r][t], mul(d[r], set1(tile.x.d[tile.at(t, b)])), acc.of[r][t]);
+        });
+        if constexpr (kHasMin) add_mins(tile, b, acc);
     }
-    for (int t = 0; t < T; t++) y[t] = acc[t];
+    each<Tile>([&](int r, int t) { y[t * Tile::kGroups + r] = acc.of[r][t]; });
 }
 
-// The last tokens of a batch, fewer than a tile.
-template <class Dot, bool kHasMin, int T, class Source>
-inline void tail(int n, const Source& w, int64_t blocks, const QuantizedRows& x, int64_t token, f32x16* y) {
-    if (n == T)
-        tile<Dot, kHasMin, T>(w, blocks, x, token, y);
-    else if constexpr (T > 1)
-        tail<Dot, kHasMin, T - 1>(n, w, blocks, x, token, y);
+// Tokens token .. last - 1, T at a time and the rest of them in a smaller tile.
+template <class Format, int T, int R, class Source>
+inline void add_tiles(const Source (&w)[R], int64_t blocks, const MatmulArgs& a, int64_t token, int64_t last,
+                      int64_t first_block, f32x16* y) {
+    static_assert(R <= 2);
+    constexpr auto add = add_tile<typename Format::Dot, Format::Scales::kHasMin, Tile<Source, R, T>>;
+    const int64_t row_blocks = blocks_of(a.w.cols);
+    for (; token + T <= last; token += T, y += T * R) {
+        if constexpr (R == 1)
+            add({{w[0]}, a.xq, token, first_block, row_blocks}, blocks, y);
+        else
+            add({{w[0], w[1]}, a.xq, token, first_block, row_blocks}, blocks, y);
+    }
+    if constexpr (T > 1)
+        if (token < last) add_tiles<Format, T - 1>(w, blocks, a, token, last, first_block, y);
 }
 
 template <int k, class Source>
@@ -140,45 +171,72 @@ template <int k, class Source>
     if constexpr (k < 7) unpack_steps<k + 1>(w, b, to);
 }
 
+// Blocks first .. first + n - 1 of a group as a panel.
 template <class Codes, class Scales>
-inline auto unpack(const Packed<Codes, Scales>& w, int64_t blocks, uint8_t* scratch) {
-    float* d = (float*)(scratch + Planes<8>::kBlockBytes * blocks);
-    float* m = d + 16 * blocks;
-    for (int64_t b = 0; b < blocks; b++) {
-        unpack_steps<0>(w, b, scratch + Planes<8>::kBlockBytes * b);
-        store(d + 16 * b, w.scale(b));
-        if constexpr (Scales::kHasMin) store(m + 16 * b, w.min(b));
+inline auto unpack(const Packed<Codes, Scales>& w, int64_t first, int64_t n, uint8_t* panel) {
+    float* d = (float*)(panel + Planes<8>::kBlockBytes * n);
+    float* m = d + 16 * n;
+    for (int64_t b = 0; b < n; b++) {
+        unpack_steps<0>(w, first + b, panel + Planes<8>::kBlockBytes * b);
+        store(d + 16 * b, w.scale(first + b));
+        if constexpr (Scales::kHasMin) store(m + 16 * b, w.min(first + b));
     }
     if constexpr (Scales::kInParts)
-        return Panel<FloatScalesInParts<Scales>>{{scratch}, {{d, m}, w}};
+        return Panel<FloatScalesInParts<Scales>>{{panel}, {{d, m}, w, first}};
     else
-        return Panel<FloatScales>{{scratch}, {d, m}};
+        return Panel<FloatScales>{{panel}, {d, m}};
 }
 
-// All tokens of one group; sink(token, rows) takes each finished vector of 16 rows.
+// Up to kDirectTokens tokens of one group; sink(group, token, rows) takes each finished vector of 16 rows.
 template <class Format, class Sink>
-inline void group_product(const uint8_t* group, const MatmulArgs& a, const Sink& sink) {
-    using Dot = typename Format::Dot;
-    constexpr bool kHasMin = Format::Scales::kHasMin;
+inline void direct_product(const uint8_t* group, const MatmulArgs& a, const Sink& sink) {
     const int64_t blocks = blocks_of(a.w.cols);
-    const Packed<typename Format::Codes, typename Format::Scales> packed(group, blocks);
-    f32x16 y[kMatmulTile > kDirectTokens ? kMatmulTile : kDirectTokens];
-    if (a.n_tokens <= kDirectTokens) {
-        tail<Dot, kHasMin, kDirectTokens>(int(a.n_tokens), packed, blocks, a.xq, 0, y);
-        for (int t = 0; t < a.n_tokens; t++) sink(t, y[t]);
-        return;
-    }
-    const auto panel = unpack(packed, blocks, a.scratch);
-    int64_t token = 0;
-    for (; token + kMatmulTile <= a.n_tokens; token += kMatmulTile) {
-        tile<Dot, kHasMin, kMatmulTile>(panel, blocks, a.xq, token, y);
-        for (int t = 0; t < kMatmulTile; t++) sink(token + t, y[t]);
-    }
-    if (const int rest = int(a.n_tokens - token)) {
-        tail<Dot, kHasMin, kMatmulTile - 1>(rest, panel, blocks, a.xq, token, y);
-        for (int t = 0; t < rest; t++) sink(token + t, y[t]);
+    const Packed<typename Format::Codes, typename Format::Scales> w[] = {{group, blocks}};
+    f32x16 y[kDirectTokens];
+    for (f32x16& v : y) v = set1(0);
+    add_tiles<Format, kDirectTokens>(w, blocks, a, 0, a.n_tokens, 0, y);
+    for (int64_t t = 0; t < a.n_tokens; t++) sink(0, t, y[t]);
+}
+
+// More tokens of R groups that follow each other. Block by block of columns, for all tokens: both the panels and the
+// sums stay in the first caches, whatever the sizes of the matrix.
+template <class Format, int R, class Sink>
+inline void panel_product(const uint8_t* group, const MatmulArgs& a, const Sink& sink) {
+    using Weights = Packed<typename Format::Codes, typename Format::Scales>;
+    constexpr int T = Format::Scales::kInParts ? kMatmulTileInParts : kMatmulTile;
+    const int64_t blocks = blocks_of(a.w.cols), n_panels = (blocks + kPanelBlocks - 1) / kPanelBlocks;
+    f32x16* y = (f32x16*)a.scratch;
+    uint8_t* panels = a.scratch + sizeof(f32x16) * kPanelTokens * R;
+    for (int64_t token = 0; token < a.n_tokens; token += kPanelTokens) {
+        const int64_t last = token + kPanelTokens < a.n_tokens ? token + kPanelTokens : a.n_tokens;
+        for (int64_t i = 0; i < (last - token) * R; i++) y[i] = set1(0);
+        for (int64_t p = 0; p < n_panels; p++) {
+            const int64_t first = blocks * p / n_panels, n = blocks * (p + 1) / n_panels - first;
+            const auto panel = [&](int r) {
+                return unpack(Weights(group + size_t(r) * a.w.group_bytes, blocks), first, n, panels + r * kPanelBytes);
+            };
+            if constexpr (R == 1) {
+                const decltype(panel(0)) w[] = {panel(0)};
+                add_tiles<Format, T>(w, n, a, token, last, first, y);
+            } else {
+                const decltype(panel(0)) w[] = {panel(0), panel(1)};
+                add_tiles<Format, T>(w, n, a, token, last, first, y);
+            }
+        }
+        for (int64_t t = token; t < last; t++)
+            for (int r = 0; r < R; r++) sink(r, t, y[(t - token) * R + r]);
     }
 }
+
+// n groups that follow each other, at most as many as go_together says.
+template <class Format, class Sink>
+inline void product(const uint8_t* group, int n, const MatmulArgs& a, const Sink& sink) {
+    if (a.n_tokens <= kDirectTokens) return direct_product<Format>(group, a, sink);
+    if constexpr (kTileGroups == 2)
+        if (n == 2) return panel_product<Format, 2>(group, a, sink);
+    panel_product<Format, 1>(group, a, sink);
+}
+inline int go_together(const MatmulArgs& a) { return a.n_tokens <= kDirectTokens ? 1 : kTileGroups; }
 
 }  // namespace
 }  // namespace pyruntime

@@ -36,8 +36,8 @@ inline int64_t peak_loop(const uint8_t* w, const int8_t* x, int64_t rounds, int3
 // half as many again.
 inline int64_t int8_peak(int shape, const uint8_t* w, const int8_t* x, int64_t rounds, int32_t* sums) {
     static_assert(kPeakShapes == 2);
-    return shape == 0 ? peak_loop<kMatmulTile>(w, x, rounds, sums)
-                      : peak_loop<kMatmulTile + kMatmulTile / 2>(w, x, rounds, sums);
+    return shape == 0 ? peak_loop<kFloatTile>(w, x, rounds, sums)
+                      : peak_loop<kFloatTile + kFloatTile / 2>(w, x, rounds, sums);
 }
 
 }  // namespace

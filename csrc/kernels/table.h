@@ -15,6 +15,7 @@ namespace pyruntime {
 
 constexpr int kDirectTokens = 4;      // up to so many tokens are multiplied straight from the packed weights
 constexpr int kMaxAttentionTile = 8;  // of every ISA
+constexpr int kMaxTileGroups = 2;     // of every ISA
 constexpr int kPeakShapes = 2;        // of the loop that measures
 
 // Of the q of a block: all 32, and the first 16.
@@ -54,7 +55,7 @@ struct MatmulArgs {
     const float* residual;  // then added where not nullptr, never to a gated product; the stride is y's
     float* y;
     int64_t y_stride;  // floats from a row to the next
-    uint8_t* scratch;  // matmul_scratch_bytes(cols), 64-byte aligned, one a thread
+    uint8_t* scratch;  // kMatmulScratchBytes, 64-byte aligned, one a thread
 };
 
 struct RopeArgs {
@@ -101,7 +102,7 @@ static inline int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLa
 
 struct KernelTable {
     const char* name;
-    int matmul_tile, attention_tile;
+    int tile_groups, matmul_tile, attention_tile;
     void (*quantize)(const float* x, int64_t cols, int8_t* q, float* d, float* e, BlockSums* sums);  // one row
     void (*matmul)(const MatmulArgs& args, int64_t first_group, int64_t last_group);
     // Of one row, or of one head. A weight or a bias may be nullptr. In these and what follows y may be an input.
@@ -124,11 +125,13 @@ struct KernelTable {
     int64_t (*int8_peak)(int shape, const uint8_t* w, const int8_t* x, int64_t rounds, int32_t* sums);
 };
 
-// Panel of one group: blocks x 512 bytes, then blocks x 16 scales, then as many mins. The matrices of a gated product
-// take turns in it.
-static inline size_t matmul_scratch_bytes(int64_t cols) {
-    return size_t(round_up(cols, kBlock) / kBlock) * (512 + 128);
-}
+// Bytes, scales and mins of a panel; two panels of it fit in a first-level cache of 32 KB beside a tile's activations.
+constexpr int64_t kPanelBlocks = 16;
+constexpr size_t kPanelBytes = kPanelBlocks * (512 + 128);
+constexpr int64_t kPanelTokens = 516;  // whose sums are kept at a time, 64 KB: a step of 512, in whole tiles
+// Panels and sums. The matrices of a gated product take turns in it.
+constexpr size_t kMatmulScratchBytes = kMaxTileGroups * (kPanelBytes + kPanelTokens * kLanes * sizeof(float));
+
 // Of each row: q, the sum so far, the sum of the chunk, the weights of the chunk; q once more, quantized (a byte an
 // element, three words a block); and the widened scales of a chunk of rows.
 static inline size_t attention_scratch_floats(int64_t head_dim, int64_t value_dim) {

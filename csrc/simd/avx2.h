@@ -12,7 +12,9 @@
 namespace pyruntime {
 namespace {
 
-constexpr int kMatmulTile = 4;     // 8 integer accumulators stay in registers; the float ones are touched once a block
+constexpr int kTileGroups = 1;
+constexpr int kMatmulTile = 4;  // 8 integer accumulators stay in registers; the float ones are touched once a block
+constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;
 constexpr int kAttentionTile = 4;  // 8 ymm of sums
 
 struct f32x16 {

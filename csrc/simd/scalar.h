@@ -13,7 +13,9 @@
 namespace pyruntime {
 namespace {
 
-constexpr int kMatmulTile = 4;     // tokens whose accumulators stay in registers in a matrix-matrix product
+constexpr int kTileGroups = 1;
+constexpr int kMatmulTile = 4;  // tokens whose accumulators stay in registers in a matrix-matrix product
+constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;
 constexpr int kAttentionTile = 4;  // query rows that share each load of keys and values
 
 struct f32x16 {

@@ -137,7 +137,7 @@ class Product {
           d_(size_t(n_tokens_ * blocks())),
           e_(d_.size()),
           sums_(d_.size()),
-          scratch_(pyruntime::matmul_scratch_bytes(shape.cols)) {
+          scratch_(pyruntime::kMatmulScratchBytes) {
         for (int64_t t = 0; t < n_tokens_; t++) {
             fill_row(profile, stream + 2, size_t(t), x_.data() + t * shape.cols, size_t(shape.cols));
             if (blocks())
