@@ -243,12 +243,12 @@ except PyruntimeError as error:
 
 @pytest.fixture
 def slow_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model of which a step of 512 tokens takes a good part of a second in scalar code, so that it asks for signals."""
+    """A model of which a step of 512 tokens takes at least a tenth of a second in scalar code, so that it asks for signals."""
     monkeypatch.setenv("PYRUNTIME_ISA", "scalar")
     return tiny_gguf.write(tmp_path / "slow.gguf", "F32")
 
 
-# Steps of half a second on one thread, while this one does what needs the engine or drops what it holds.
+# Long steps on one thread, while this one does what needs the engine or drops what it holds.
 BUSY = """
 import gc, os, signal, sys, threading, time
 import numpy as np
@@ -256,8 +256,10 @@ from pyruntime import Model
 from pyruntime.errors import PyruntimeError
 
 model = Model(sys.argv[1], threads=2, context=1024)
-ids = np.arange(320, dtype=np.int32) % 250
+ids = np.arange(512, dtype=np.int32) % 250
+begun = time.perf_counter()
 expected = model.logits(ids)[-1].tobytes()
+soon = (time.perf_counter() - begun) / 4  # a quarter into a step
 dropped = model.session()
 dropped.append([1, 2, 3])
 
@@ -270,7 +272,7 @@ worker = threading.Thread(target=work)
 
 def begin():
     worker.start()
-    time.sleep(0.1)  # into the step
+    time.sleep(soon)
 
 def end():
     worker.join()
@@ -333,7 +335,7 @@ def handler(*_):
     gc.collect()
 
 signal.signal(signal.SIGUSR1, handler)
-threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+threading.Timer(soon, os.kill, (os.getpid(), signal.SIGUSR1)).start()
 assert model.logits(ids)[-1].tobytes() == expected
 assert len(refused) == 4, refused
 assert model.engine.counters()["pages"] == 0

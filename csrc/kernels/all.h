@@ -92,9 +92,9 @@ inline void gated_groups(const MatmulArgs& a, int64_t group, int n) {
 }
 
 inline void matmul(const MatmulArgs& a, int64_t first_group, int64_t last_group) {
-    const int64_t together = go_together(a);
+    const int together = groups_together(a);
     for (int64_t g = first_group; g < last_group; g += together) {
-        const int n = int(last_group - g < together ? last_group - g : together);
+        const int n = last_group - g < together ? int(last_group - g) : together;
         if (a.up.data)
             gated_groups(a, g, n);
         else if (a.residual)

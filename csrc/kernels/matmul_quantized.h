@@ -43,7 +43,7 @@ struct Tile {
     static constexpr int kGroups = R, kTokens = T;
     using Weights = Source;
     Source w[R];
-    QuantizedRows x;
+    const QuantizedRows& x;
     int64_t token, first_block, row_blocks;  // the last: of a row of activations
     int64_t at(int t, int64_t b) const { return (token + t) * row_blocks + first_block + b; }
 };
@@ -125,13 +125,9 @@ template <class Tile>
     }
 }
 
-// Adds `blocks` blocks to y, (tokens, R) vectors of 16 rows: the whole of the product. A call takes as long as a row,
-// so it is never inlined: one copy serves all that is done with the result.
+// Adds `blocks` blocks.
 template <class Dot, bool kHasMin, class Tile>
-[[gnu::noinline]] void add_tile(const Tile& given, int64_t blocks, f32x16* y) {
-    const Tile tile = given;
-    Sums<f32x16, Tile> acc;
-    each<Tile>([&](int r, int t) { acc.of[r][t] = y[t * Tile::kGroups + r]; });
+[[gnu::always_inline]] inline void add_blocks(const Tile& tile, int64_t blocks, Sums<f32x16, Tile>& acc) {
     for (int64_t b = 0; b < blocks; b++) {
         Sums<f32x16, Tile> sums;
         if constexpr (Tile::Weights::kAhead)
@@ -145,6 +141,37 @@ template <class Dot, bool kHasMin, class Tile>
         });
         if constexpr (kHasMin) add_mins(tile, b, acc);
     }
+}
+
+// The product of one group, straight from its packed form, with the first T tokens. A call takes as long as a row, so
+// this and add_tile are never inlined: one copy serves all that is done with the result.
+template <class Dot, bool kHasMin, int T, class Source>
+[[gnu::noinline]] void direct_tile(const Source& w, int64_t blocks, const QuantizedRows& x, f32x16* y) {
+    using Row = Tile<Source, 1, T>;
+    const Row tile{{w}, x, 0, 0, blocks};
+    Sums<f32x16, Row> acc;
+    each<Row>([&](int r, int t) { acc.of[r][t] = set1(0); });
+    add_blocks<Dot, kHasMin>(tile, blocks, acc);
+    each<Row>([&](int r, int t) { y[t] = acc.of[r][t]; });
+}
+template <class Dot, bool kHasMin, int T = kDirectTokens, class Source>
+inline void direct_tile_of(int n, const Source& w, int64_t blocks, const QuantizedRows& x, f32x16* y) {
+    if (n == T)
+        direct_tile<Dot, kHasMin, T>(w, blocks, x, y);
+    else if constexpr (T > 1)
+        direct_tile_of<Dot, kHasMin, T - 1>(n, w, blocks, x, y);
+}
+
+// Adds the product of panels of `blocks` blocks to y, (tokens, R) vectors of 16 rows, where the first of them begin.
+template <class Dot, bool kHasMin, class Tile>
+[[gnu::noinline]] void add_tile(const Tile& given, int64_t blocks, f32x16* y) {
+    const Tile tile = given;
+    Sums<f32x16, Tile> acc;
+    if (tile.first_block == 0)
+        each<Tile>([&](int r, int t) { acc.of[r][t] = set1(0); });
+    else
+        each<Tile>([&](int r, int t) { acc.of[r][t] = y[t * Tile::kGroups + r]; });
+    add_blocks<Dot, kHasMin>(tile, blocks, acc);
     each<Tile>([&](int r, int t) { y[t * Tile::kGroups + r] = acc.of[r][t]; });
 }
 
@@ -187,14 +214,13 @@ inline auto unpack(const Packed<Codes, Scales>& w, int64_t first, int64_t n, uin
         return Panel<FloatScales>{{panel}, {d, m}};
 }
 
-// Up to kDirectTokens tokens of one group; sink(group, token, rows) takes each finished vector of 16 rows.
+// Up to kDirectTokens tokens of one group; sink(0, token, rows) takes each finished vector of 16 rows.
 template <class Format, class Sink>
 inline void direct_product(const uint8_t* group, const MatmulArgs& a, const Sink& sink) {
     const int64_t blocks = blocks_of(a.w.cols);
-    const Packed<typename Format::Codes, typename Format::Scales> w[] = {{group, blocks}};
+    const Packed<typename Format::Codes, typename Format::Scales> w(group, blocks);
     f32x16 y[kDirectTokens];
-    for (f32x16& v : y) v = set1(0);
-    add_tiles<Format, kDirectTokens>(w, blocks, a, 0, a.n_tokens, 0, y);
+    direct_tile_of<typename Format::Dot, Format::Scales::kHasMin>(int(a.n_tokens), w, blocks, a.xq, y);
     for (int64_t t = 0; t < a.n_tokens; t++) sink(0, t, y[t]);
 }
 
@@ -209,7 +235,6 @@ inline void panel_product(const uint8_t* group, const MatmulArgs& a, const Sink&
     uint8_t* panels = a.scratch + sizeof(f32x16) * kPanelTokens * R;
     for (int64_t token = 0; token < a.n_tokens; token += kPanelTokens) {
         const int64_t last = token + kPanelTokens < a.n_tokens ? token + kPanelTokens : a.n_tokens;
-        for (int64_t i = 0; i < (last - token) * R; i++) y[i] = set1(0);
         for (int64_t p = 0; p < n_panels; p++) {
             const int64_t first = blocks * p / n_panels, n = blocks * (p + 1) / n_panels - first;
             const auto panel = [&](int r) {
@@ -228,7 +253,7 @@ inline void panel_product(const uint8_t* group, const MatmulArgs& a, const Sink&
     }
 }
 
-// n groups that follow each other, at most as many as go_together says.
+// n groups that follow each other, at most as many as groups_together() says.
 template <class Format, class Sink>
 inline void product(const uint8_t* group, int n, const MatmulArgs& a, const Sink& sink) {
     if (a.n_tokens <= kDirectTokens) return direct_product<Format>(group, a, sink);
@@ -236,7 +261,8 @@ inline void product(const uint8_t* group, int n, const MatmulArgs& a, const Sink
         if (n == 2) return panel_product<Format, 2>(group, a, sink);
     panel_product<Format, 1>(group, a, sink);
 }
-inline int go_together(const MatmulArgs& a) { return a.n_tokens <= kDirectTokens ? 1 : kTileGroups; }
+// Straight from memory groups are fastest one after the other: two streams at once are prefetched worse.
+inline int groups_together(const MatmulArgs& a) { return a.n_tokens <= kDirectTokens ? 1 : kTileGroups; }
 
 }  // namespace
 }  // namespace pyruntime
