@@ -41,6 +41,21 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
     next_item_ = std::make_unique<std::atomic<int64_t>[]>(steps_.size() + 1);
 }
 
+namespace {
+
+// Takes the next of n items, half of a thread's share of what is left; false if nothing is.
+bool take(std::atomic<int64_t>& next, int64_t n, Grain grain, int n_threads, int64_t& first, int64_t& last) {
+    first = next.load(std::memory_order_relaxed);
+    do {
+        if (first >= n) return false;
+        const int64_t share = std::clamp((n - first) / (2 * n_threads), grain.least, grain.most);
+        last = std::min(n, first + share);
+    } while (!next.compare_exchange_weak(first, last, std::memory_order_relaxed));
+    return true;
+}
+
+}  // namespace
+
 void Executor::run(StepState& s, const Poll& poll) {
     for (size_t i = 0; i <= steps_.size(); i++) next_item_[i].store(0, std::memory_order_relaxed);
     s.cancelled.store(false, std::memory_order_relaxed);
@@ -79,11 +94,11 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread) {
             op.run(s, scratch, first, last);
             stats_[size_t(thread)].items += last - first;
         } else if (n > 0) {
-            const int64_t grain = op.grain(s, n_threads);
-            for (int64_t at; (at = next_item_[i].fetch_add(grain, std::memory_order_relaxed)) < n;) {
+            const Grain grain = op.grain(s, n_threads);
+            for (int64_t first, last; take(next_item_[i], n, grain, n_threads, first, last);) {
                 if (s.cancelled.load(std::memory_order_relaxed)) break;
-                op.run(s, scratch, at, std::min(at + grain, n));
-                stats_[size_t(thread)].items += std::min(at + grain, n) - at;
+                op.run(s, scratch, first, last);
+                stats_[size_t(thread)].items += last - first;
                 check();
             }
         }

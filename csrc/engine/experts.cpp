@@ -176,11 +176,12 @@ class ExpertsProduct : public Operation {
         return n == 0 ? 0 : blocks_ * (n == 1 ? n_used_ : w_[0].count);
     }
     // An expert's tokens are gathered once for all items taken together; as in Linear, not more than 2^23 products.
-    int64_t grain(const StepState& s, int n_threads) const override {
+    Grain grain(const StepState& s, int n_threads) const override {
         const int64_t n = s.rows(rows());
-        if (n == 1 || w_[0].count < 8 * n_threads) return 1;
+        if (n == 1 || w_[0].count < 8 * n_threads) return {1, 1};
         const int64_t products = (n * n_used_ / w_[0].count + 1) * kItemGroups * kLanes * d_in_;
-        return std::clamp<int64_t>(kGrainProducts / products, 1, blocks_);
+        const int64_t grain = std::clamp<int64_t>(kGrainProducts / products, 1, blocks_);
+        return {grain, grain};
     }
     size_t scratch_bytes() const override { return panel_bytes() + result_bytes() + gather_.scratch_bytes(); }
 

@@ -18,7 +18,10 @@ class GatherOutputs : public Operation {
         o.require(x_.rows() == Rows::tokens && y_.rows() == Rows::outputs && x_.width() == y_.width(), "shapes");
     }
     Rows rows() const override { return Rows::outputs; }
-    int64_t grain(const StepState& s, int n_threads) const override { return s.n_outputs / n_threads + 1; }
+    Grain grain(const StepState& s, int n_threads) const override {
+        const int64_t share = s.n_outputs / n_threads + 1;
+        return {share, share};
+    }
     void run(const StepState& s, uint8_t*, int64_t first, int64_t last) const override {
         for (int64_t r = first; r < last; r++)
             std::memcpy(y_.row(s, r), x_.row(s, s.output_rows[size_t(r)]), size_t(x_.width()) * 4);

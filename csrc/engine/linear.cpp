@@ -11,8 +11,7 @@ namespace pyruntime {
 
 namespace {
 
-// Contiguous weights, yet a slow core holds nobody up and Ctrl-C does not wait: so many products take 40 ms of scalar
-// code, 100 us of AVX2.
+// Ctrl-C does not wait: so many products take 40 ms of scalar code, 100 us of AVX2.
 constexpr int64_t kGrainProducts = int64_t(1) << 23;
 
 bool is_quantized(const PackedView& w) { return formats::find_type(w.type)->n_block > 1; }
@@ -55,10 +54,10 @@ class Linear : public Operation {
     }
     Rows rows() const override { return rows_; }
     int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? groups_ : 0; }
-    int64_t grain(const StepState& s, int n_threads) const override {
+    Grain grain(const StepState& s, int) const override {
+        const int64_t together = s.rows(rows_) > kDirectTokens ? tile_groups_ : 1;
         const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
-        const int64_t grain = std::max<int64_t>(1, std::min(groups_ / (n_threads * 8), kGrainProducts / products));
-        return s.rows(rows_) > kDirectTokens ? round_up(grain, tile_groups_) : grain;
+        return {together, std::max(together, round_up(kGrainProducts / products, together))};
     }
     size_t scratch_bytes() const override { return float_input_ ? 0 : kMatmulScratchBytes; }
     void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
@@ -116,9 +115,9 @@ class HeadLinear : public Operation {
     }
     Rows rows() const override { return rows_; }
     int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? w_.count * blocks_ : 0; }
-    int64_t grain(const StepState& s, int n_threads) const override {
+    Grain grain(const StepState& s, int) const override {
         const int64_t products = s.rows(rows_) * kItemGroups * kLanes * w_.first.cols;  // of an item
-        return std::max<int64_t>(1, std::min(items(s) / (n_threads * 8), kGrainProducts / products));
+        return {1, std::max<int64_t>(1, kGrainProducts / products)};
     }
     size_t scratch_bytes() const override { return panel_bytes() + gather_.scratch_bytes(); }
     void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {

@@ -92,13 +92,19 @@ struct BuildContext {
     int64_t context;  // positions that a sequence may have
 };
 
+// How many items a thread takes at a time: a share of what is left, so that first it goes on for long and at the end no
+// thread waits for another, but neither less nor more than this.
+struct Grain {
+    int64_t least, most;
+};
+
 // One step, resolved. run() does items [first, last) of items().
 class Operation {
   public:
     virtual ~Operation() = default;
     virtual Rows rows() const { return Rows::tokens; }
     virtual int64_t items(const StepState& s) const { return s.rows(rows()); }
-    virtual int64_t grain(const StepState&, int /*n_threads*/) const { return 1; }
+    virtual Grain grain(const StepState&, int /*n_threads*/) const { return {1, 1}; }
     // What run() needs of memory of its own, for as long as it runs: each thread has one scratch for all operations,
     // which stays in its cache.
     virtual size_t scratch_bytes() const { return 0; }

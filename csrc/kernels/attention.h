@@ -21,12 +21,6 @@ inline ChunkRange seen(const AttentionArgs& a, int64_t position, int64_t chunk_s
 
 constexpr float kLaneNumbers[kLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
-inline float exp_scalar(float x) {
-    float lanes[kLanes];
-    store(lanes, exp(set1(x)));
-    return lanes[0];
-}
-
 // One query row.
 struct QueryRow {
     int64_t token, head, position;
@@ -64,8 +58,28 @@ inline void chunk_softmax(const AttentionArgs& a, QueryRow& row, int64_t chunk_s
     row.l = sum16(total);
 }
 
+// What the sums so far and the chunk at hand are multiplied by when they are added, of each row: two exponentials, all
+// rows' together.
+struct ChunkFactors {
+    float lanes[kLanes] = {};
+    float& keep(int r) { return lanes[r]; }
+    float& take(int r) { return lanes[kMaxAttentionTile + r]; }
+};
+static_assert(2 * kMaxAttentionTile <= kLanes);
+inline ChunkFactors chunk_factors(const QueryRow* rows, int n_rows) {
+    ChunkFactors f;
+    for (int r = 0; r < n_rows; r++) {
+        if (!rows[r].started || rows[r].range.empty()) continue;
+        const float larger = rows[r].M > rows[r].m ? rows[r].M : rows[r].m;
+        f.keep(r) = rows[r].M - larger;
+        f.take(r) = rows[r].m - larger;
+    }
+    store(f.lanes, exp(load(f.lanes)));
+    return f;
+}
+
 // O (n) takes the chunk's o in.
-inline void combine_chunk(QueryRow& row, int64_t n, const float* o, float* O) {
+inline void combine_chunk(QueryRow& row, float keep, float take, int64_t n, const float* o, float* O) {
     if (!row.started) {
         row.started = true;
         row.M = row.m;
@@ -73,9 +87,7 @@ inline void combine_chunk(QueryRow& row, int64_t n, const float* o, float* O) {
         for (int64_t i = 0; i < n; i += kLanes) store(O + i, load(o + i));
         return;
     }
-    const float larger = row.M > row.m ? row.M : row.m;
-    const float keep = exp_scalar(row.M - larger), take = exp_scalar(row.m - larger);
-    row.M = larger;
+    row.M = row.M > row.m ? row.M : row.m;
     row.L = __builtin_fmaf(row.L, keep, row.l * take);
     for (int64_t i = 0; i < n; i += kLanes) store(O + i, fma(load(O + i), set1(keep), mul(load(o + i), set1(take))));
 }
@@ -149,8 +161,9 @@ inline void attention_rows(const AttentionArgs& a, const ChunkKernels& kernels, 
         for (int r = 0; r < n_rows; r++)
             if (!rows[r].range.empty()) chunk_softmax(a, rows[r], page * kPageTokens, e + r * kPageTokens);
         kernels.values(a, queries, e, a.pages[page] + a.value_offset, any, chunk);
+        ChunkFactors f = chunk_factors(rows, n_rows);
         for (int r = 0; r < n_rows; r++)
-            if (!rows[r].range.empty()) combine_chunk(rows[r], n, chunk + r * n, total + r * n);
+            if (!rows[r].range.empty()) combine_chunk(rows[r], f.keep(r), f.take(r), n, chunk + r * n, total + r * n);
     }
     for (int r = 0; r < n_rows; r++) finish_row(a, rows[r], total + r * n);
 }

@@ -48,7 +48,8 @@ inline void byte_key_scores(const AttentionArgs&, const Queries& x, const uint8_
     const int64_t blocks = x.stride / kBlock;
     for (int g = first_group(any); g < last_group(any); g++) {
         f32x16 s[R];
-        const Keys rows(keys + g * ByteStore::packed_q8_0_bytes(blocks), blocks);
+        const int64_t bytes = ByteStore::packed_q8_0_bytes(blocks);
+        const Keys rows(keys + g * bytes, blocks, size_t(bytes));
         direct_tile<Q8_0::Dot, /*kHasMin=*/false, R>(rows, blocks, x.quantized, s);
         for (int r = 0; r < R; r++) store(e + r * kPageTokens + g * kLanes, s[r]);
     }

@@ -106,20 +106,23 @@ struct PartScaleAndMin {
     i32x16 both(int64_t b, int part) const { return load_u8(scales_mins + 32 * b + 16 * part); }
 };
 
-// How far ahead of its use a line is asked for. The hardware's prefetchers stop at the end of a page of 4 KB; measured
-// on Zen 4: decode 5 to 20 % faster, and 1 or 2 KB gain less. Not of bytes, which come from memory no faster for it
-// (narrow matrices 7 % slower).
-constexpr int kPrefetchBytes = 4096;
-
-// A group as it is packed.
+// A group as it is packed. While it is read, the next one is asked for, to the second-level cache, as many bytes a
+// block as a block has of codes and scales: each group has up to five arrays, too short for the hardware's prefetchers
+// to find. Measured on Zen 5, two threads that read from memory: 1.1 to 2.5 times as fast as codes 4 KB ahead.
 template <class Codes, class Scales>
 struct Packed : Codes, Scales {
-    static constexpr bool kAhead = Codes::kBlockBytes < 512;
-    Packed(const uint8_t* group, int64_t blocks) : Codes{group}, Scales(group + Codes::kBlockBytes * blocks, blocks) {}
+    static constexpr bool kAhead = true;
+    const uint8_t* next;
+    int64_t block_bytes;  // scales included
+    Packed(const uint8_t* group, int64_t blocks, size_t group_bytes)
+        : Codes{group},
+          Scales(group + Codes::kBlockBytes * blocks, blocks),
+          next(group + group_bytes),
+          block_bytes(int64_t(group_bytes) / blocks) {}
     void prefetch(int64_t b) const {
-        const uint8_t* at = this->q + Codes::kBlockBytes * b + kPrefetchBytes;
-#pragma GCC unroll 8
-        for (int i = 0; i < Codes::kBlockBytes; i += 64) __builtin_prefetch(at + i);
+        const uint8_t* at = next + block_bytes * b;
+#pragma GCC unroll 9
+        for (int i = 0; i <= Codes::kBlockBytes; i += 64) __builtin_prefetch(at + i, 0, 2);
     }
 };
 

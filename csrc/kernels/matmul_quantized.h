@@ -175,10 +175,11 @@ template <class Dot, bool kHasMin, class Tile>
     each<Tile>([&](int r, int t) { y[t * Tile::kGroups + r] = acc.of[r][t]; });
 }
 
-// Tokens token .. last - 1, T at a time and the rest of them in a smaller tile.
-template <class Format, int T, int R, class Source>
+// Tokens token .. last - 1, T at a time and the rest of them in a smaller tile. With the last blocks the results go to
+// the sink, those of a tile while the next one is being multiplied: their lines of y are not in the caches.
+template <class Format, int T, int R, class Source, class Sink>
 inline void add_tiles(const Source (&w)[R], int64_t blocks, const MatmulArgs& a, int64_t token, int64_t last,
-                      int64_t first_block, f32x16* y) {
+                      int64_t first_block, f32x16* y, const Sink& sink) {
     static_assert(R <= 2);
     constexpr auto add = add_tile<typename Format::Dot, Format::Scales::kHasMin, Tile<Source, R, T>>;
     const int64_t row_blocks = blocks_of(a.w.cols);
@@ -187,9 +188,12 @@ inline void add_tiles(const Source (&w)[R], int64_t blocks, const MatmulArgs& a,
             add({{w[0]}, a.xq, token, first_block, row_blocks}, blocks, y);
         else
             add({{w[0], w[1]}, a.xq, token, first_block, row_blocks}, blocks, y);
+        if (first_block + blocks == row_blocks)
+            for (int t = 0; t < T; t++)
+                for (int r = 0; r < R; r++) sink(r, token + t, y[t * R + r]);
     }
     if constexpr (T > 1)
-        if (token < last) add_tiles<Format, T - 1>(w, blocks, a, token, last, first_block, y);
+        if (token < last) add_tiles<Format, T - 1>(w, blocks, a, token, last, first_block, y, sink);
 }
 
 template <int k, class Source>
@@ -218,7 +222,7 @@ inline auto unpack(const Packed<Codes, Scales>& w, int64_t first, int64_t n, uin
 template <class Format, class Sink>
 inline void direct_product(const uint8_t* group, const MatmulArgs& a, const Sink& sink) {
     const int64_t blocks = blocks_of(a.w.cols);
-    const Packed<typename Format::Codes, typename Format::Scales> w(group, blocks);
+    const Packed<typename Format::Codes, typename Format::Scales> w(group, blocks, a.w.group_bytes);
     f32x16 y[kDirectTokens];
     direct_tile_of<typename Format::Dot, Format::Scales::kHasMin>(int(a.n_tokens), w, blocks, a.xq, y);
     for (int64_t t = 0; t < a.n_tokens; t++) sink(0, t, y[t]);
@@ -238,18 +242,17 @@ inline void panel_product(const uint8_t* group, const MatmulArgs& a, const Sink&
         for (int64_t p = 0; p < n_panels; p++) {
             const int64_t first = blocks * p / n_panels, n = blocks * (p + 1) / n_panels - first;
             const auto panel = [&](int r) {
-                return unpack(Weights(group + size_t(r) * a.w.group_bytes, blocks), first, n, panels + r * kPanelBytes);
+                return unpack(Weights(group + size_t(r) * a.w.group_bytes, blocks, a.w.group_bytes), first, n,
+                              panels + r * kPanelBytes);
             };
             if constexpr (R == 1) {
                 const decltype(panel(0)) w[] = {panel(0)};
-                add_tiles<Format, T>(w, n, a, token, last, first, y);
+                add_tiles<Format, T>(w, n, a, token, last, first, y, sink);
             } else {
                 const decltype(panel(0)) w[] = {panel(0), panel(1)};
-                add_tiles<Format, T>(w, n, a, token, last, first, y);
+                add_tiles<Format, T>(w, n, a, token, last, first, y, sink);
             }
         }
-        for (int64_t t = token; t < last; t++)
-            for (int r = 0; r < R; r++) sink(r, t, y[(t - token) * R + r]);
     }
 }
 
