@@ -236,9 +236,11 @@ def main() -> None:
         parser.error(f"each runtime needs a name of its own: {', '.join(names)}")
     if args.isa:
         os.environ["PYRUNTIME_ISA"] = args.isa  # the workers inherit it
-    reports = [compare(model, args) for model in args.models]
-    if args.json:
-        args.json.write_text(json.dumps(reports, indent=1) + "\n")
+    reports = []
+    for model in args.models:
+        reports.append(compare(model, args))
+        if args.json:  # after each: a long run may be ended
+            args.json.write_text(json.dumps(reports, indent=1) + "\n")
 
 
 if __name__ == "__main__":
