@@ -71,8 +71,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compare(model: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, _BENCHMARKS / "compare.py", model, "--threads", 1, "--repetitions", 3, *arguments]
-    paths = [str(_BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = dict(os.environ)
     environment.pop("PYTHONSAFEPATH", None)  # the script imports its neighbours
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 

@@ -8,6 +8,19 @@
 
 namespace pyruntime {
 
+namespace {
+
+// Tells the processor that this is a spin loop.
+void cpu_relax() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+}  // namespace
+
 // Who arrives last changes the generation and then looks for sleepers; who sleeps is counted and then looks at the
 // generation. Both in one order over all threads (seq_cst), so one of them sees the other.
 bool Barrier::arrive() {
@@ -21,21 +34,22 @@ bool Barrier::arrive() {
     return true;
 }
 
-bool Barrier::sleep_until_passed(unsigned generation) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    sleepers_.fetch_add(1, std::memory_order_seq_cst);
-    const bool woken =
-        wake_.wait_for(lock, kPollEvery, [&] { return generation_.load(std::memory_order_seq_cst) != generation; });
-    sleepers_.fetch_sub(1, std::memory_order_relaxed);
-    return woken;
+bool Barrier::spin_until_passed(unsigned generation) const {
+    for (int spins = 0; spins < spins_; spins++) {
+        if (passed(generation)) return true;
+        cpu_relax();
+    }
+    return false;
 }
 
-void Barrier::cpu_relax() {
-#if defined(__x86_64__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
+bool Barrier::sleep_until_passed(unsigned generation, bool for_ever) {
+    const auto woken = [&] { return generation_.load(std::memory_order_seq_cst) != generation; };
+    std::unique_lock<std::mutex> lock(mutex_);
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    if (for_ever) wake_.wait(lock, woken);
+    const bool is_woken = for_ever || wake_.wait_for(lock, kPollEvery, woken);
+    sleepers_.fetch_sub(1, std::memory_order_relaxed);
+    return is_woken;
 }
 
 }  // namespace pyruntime

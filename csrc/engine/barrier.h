@@ -10,32 +10,32 @@ namespace pyruntime {
 // use up its own share of the time.
 class Barrier {
   public:
-    explicit Barrier(int n_threads) : n_threads_(n_threads) {}
+    // About 25 us. On a quiet machine more is not faster. Where others want the cores, twice as much makes a prompt of
+    // SmolLM2 4 % slower; and to yield in between gives others a whole slice of time at each barrier.
+    static constexpr int kSpins = 2000;
+
+    explicit Barrier(int n_threads, int spins = kSpins) : n_threads_(n_threads), spins_(spins) {}
 
     // Returns when all threads have come. `while_waiting` is called now and then, at least every kPollEvery, once it
     // takes longer.
     template <class WhileWaiting>
     void wait(WhileWaiting while_waiting) {
         const unsigned generation = generation_.load(std::memory_order_relaxed);
-        if (arrive()) return;
-        for (int spins = 0; spins < kSpins; spins++) {
-            if (passed(generation)) return;
-            cpu_relax();
-        }
-        while (!sleep_until_passed(generation)) while_waiting();
+        if (arrive() || spin_until_passed(generation)) return;
+        while (!sleep_until_passed(generation, /*for_ever=*/false)) while_waiting();
     }
+    void wait() {
+        const unsigned generation = generation_.load(std::memory_order_relaxed);
+        if (!arrive() && !spin_until_passed(generation)) sleep_until_passed(generation, /*for_ever=*/true);
+    }
+    bool arrive();  // whether it was the last; for one that does not wait
 
   private:
-    // About 25 us. On a quiet machine more is not faster. Where others want the cores, twice as much makes a prompt of
-    // SmolLM2 4 % slower; and to yield in between gives others a whole slice of time at each barrier.
-    static constexpr int kSpins = 2000;
-
-    bool arrive();  // whether it was the last
     bool passed(unsigned generation) const { return generation_.load(std::memory_order_acquire) != generation; }
-    bool sleep_until_passed(unsigned generation);  // false after kPollEvery
-    static void cpu_relax();                       // tells the processor that this is a spin loop
+    bool spin_until_passed(unsigned generation) const;
+    bool sleep_until_passed(unsigned generation, bool for_ever);  // false after kPollEvery
 
-    const int n_threads_;
+    const int n_threads_, spins_;
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<unsigned> generation_{0};
     alignas(64) std::atomic<int> sleepers_{0};

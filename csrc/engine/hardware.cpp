@@ -79,7 +79,7 @@ template <class Work>
 double best_rate(ThreadPool& threads, Interruptible& caller, const Work& work) {
     std::vector<Share> shares(size_t(threads.size()));
     Barrier barrier(threads.size());
-    const auto meet = [&] { barrier.wait([] {}); };
+    const auto meet = [&] { barrier.wait(); };
     double best = 0;
     int64_t times = 1;
     bool over = false;

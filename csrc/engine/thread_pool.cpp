@@ -9,7 +9,8 @@
 
 namespace pyruntime {
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads), owner_(process_id()), state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int n_threads)
+    : n_threads_(n_threads), owner_(process_id()), state_(std::make_unique<State>(n_threads)) {
     try {
         for (int t = 1; t < n_threads; t++) state_->workers.emplace_back([this, t] { worker(t); });
     } catch (const std::system_error& e) {
@@ -33,11 +34,9 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::join() {
-    {
-        const std::lock_guard<std::mutex> lock(state_->mutex);
-        state_->stop = true;
-    }
-    state_->wake.notify_all();
+    state_->stop = true;
+    for (int t = int(state_->workers.size()); t < n_threads_; t++)
+        state_->begin.arrive();  // this one, and who is missing
     for (std::thread& w : state_->workers) w.join();
 }
 
@@ -49,40 +48,21 @@ void ThreadPool::require_owner() const {
 void ThreadPool::start(JobRef job) {
     require_owner();
     const FpEnvironment environment;
-    if (n_threads_ > 1) {
-        {
-            const std::lock_guard<std::mutex> lock(state_->mutex);
-            state_->job = job;
-            state_->running = n_threads_ - 1;
-            state_->generation++;
-        }
-        state_->wake.notify_all();
-    }
+    if (n_threads_ == 1) return job.call(job.job, 0);
+    state_->job = job;
+    state_->begin.wait();
     job.call(job.job, 0);
-    if (n_threads_ > 1) {
-        std::unique_lock<std::mutex> lock(state_->mutex);
-        state_->done.wait(lock, [this] { return state_->running == 0; });
-    }
+    state_->end.wait();
 }
 
 void ThreadPool::worker(int thread) {
     const FpEnvironment environment;
     State& s = *state_;
-    unsigned seen = 0;
     for (;;) {
-        JobRef job;
-        {
-            std::unique_lock<std::mutex> lock(s.mutex);
-            s.wake.wait(lock, [&] { return s.stop || s.generation != seen; });
-            if (s.stop) return;
-            seen = s.generation;
-            job = s.job;
-        }
-        job.call(job.job, thread);
-        {
-            const std::lock_guard<std::mutex> lock(s.mutex);
-            if (--s.running == 0) s.done.notify_one();
-        }
+        s.begin.wait();
+        if (s.stop) return;
+        s.job.call(s.job.job, thread);
+        s.end.wait();
     }
 }
 

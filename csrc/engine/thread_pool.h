@@ -1,12 +1,12 @@
-// A pool of its own: no OpenMP, which breaks over fork and between wheels. Workers sleep between jobs and spin only
-// inside one, at its barriers (barrier.h).
+// A pool of its own: no OpenMP, which breaks over fork and between wheels. Workers sleep between jobs, but for a
+// moment.
 #pragma once
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#include "engine/barrier.h"
 
 namespace pyruntime {
 
@@ -29,6 +29,9 @@ class ThreadPool {
     }
 
   private:
+    // 100 us: from one token to the next, drawing it and Python take 30 to 80, and to wake a thread 30 to 50.
+    static constexpr int kSpinsBetweenJobs = 4 * Barrier::kSpins;
+
     struct JobRef {
         void* job;
         void (*call)(void* job, int thread);
@@ -38,11 +41,9 @@ class ThreadPool {
     void join();
 
     struct State {
-        std::mutex mutex;
-        std::condition_variable wake, done;
+        explicit State(int n_threads) : begin(n_threads, kSpinsBetweenJobs), end(n_threads) {}
+        Barrier begin, end;
         JobRef job{};
-        unsigned generation = 0;
-        int running = 0;
         bool stop = false;
         std::vector<std::thread> workers;
     };

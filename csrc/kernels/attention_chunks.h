@@ -1,6 +1,6 @@
 // The two products of a chunk of attention, queries times keys and weights times values, for each way in which a page
-// may be stored. R query rows share every load and widening of the page; each row has its own chains, so R changes no
-// bit.
+// may be stored. R query rows share every load and widening of the page, and G vectors of 16 lanes every load of a
+// query or a weight; each row and lane has its own chains, so R and G change no bit.
 //   keys     a lane is a key, and a score is a chain of fma over head_dim: no horizontal sum. In q8_0 it is the product
 //            of a Q8_0 weight whose rows are the keys with the quantized query: four elements a lane and instruction.
 //   values   a lane is an output element, and the sum over keys a chain of fma
@@ -26,20 +26,42 @@ struct Queries {
 inline int first_group(ChunkRange any) { return any.first / kLanes; }
 inline int last_group(ChunkRange any) { return (any.last + kLanes - 1) / kLanes; }
 
+// How many vectors a few rows take at once: with one alone, one fma would wait for another.
+template <int R>
+constexpr int vectors_together() {
+    return R * 4 <= kAttentionSums ? 4 : R * 2 <= kAttentionSums ? 2 : 1;
+}
+
+// G groups of 16 keys from g on.
+template <class KV, int R, int G>
+inline void key_group_scores(const AttentionArgs& a, const Queries& x, const uint8_t* keys, int g, float* e) {
+    f32x16 s[G][R];
+    for (int v = 0; v < G; v++)
+        for (int r = 0; r < R; r++) s[v][r] = set1(0);
+    const int64_t group = int64_t(a.head_dim) * kLanes;
+    const auto* column = (const typename KV::Element*)keys + g * group;
+    for (int i = 0; i < a.head_dim; i++, column += kLanes) {
+        f32x16 k[G];
+#pragma GCC unroll 4
+        for (int v = 0; v < G; v++) k[v] = KV::load16(column + v * group);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) {
+            const f32x16 q = set1(x.q[r * x.stride + i]);
+#pragma GCC unroll 4
+            for (int v = 0; v < G; v++) s[v][r] = fma(q, k[v], s[v][r]);
+        }
+    }
+    for (int v = 0; v < G; v++)
+        for (int r = 0; r < R; r++) store(e + r * kPageTokens + (g + v) * kLanes, s[v][r]);
+}
+
 // e (R, 64) = q times the keys, at least those of `any`.
 template <class KV, int R>
 inline void key_scores(const AttentionArgs& a, const Queries& x, const uint8_t* keys, ChunkRange any, float* e) {
-    for (int g = first_group(any); g < last_group(any); g++) {
-        f32x16 s[R];
-        for (int r = 0; r < R; r++) s[r] = set1(0);
-        const auto* column = (const typename KV::Element*)keys + int64_t(g) * a.head_dim * kLanes;
-        for (int i = 0; i < a.head_dim; i++) {
-            const f32x16 k = KV::load16(column + int64_t(i) * kLanes);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++) s[r] = fma(set1(x.q[r * x.stride + i]), k, s[r]);
-        }
-        for (int r = 0; r < R; r++) store(e + r * kPageTokens + g * kLanes, s[r]);
-    }
+    constexpr int G = vectors_together<R>();
+    int g = first_group(any);
+    for (; g + G <= last_group(any); g += G) key_group_scores<KV, R, G>(a, x, keys, g, e);
+    for (; g < last_group(any); g++) key_group_scores<KV, R, 1>(a, x, keys, g, e);
 }
 
 template <int R>
@@ -70,22 +92,37 @@ inline void row_scores(const AttentionArgs& a, const Queries& x, const uint8_t* 
     }
 }
 
+// G vectors of o from element i on.
+template <class Rows, int R, int G>
+inline void value_vectors(const Rows& rows, const float* e, ChunkRange any, int64_t i, int64_t n, float* o) {
+    f32x16 acc[G][R];
+    for (int v = 0; v < G; v++)
+        for (int r = 0; r < R; r++) acc[v][r] = set1(0);
+    for (int j = any.first; j < any.last; j++) {
+        f32x16 value[G];
+#pragma GCC unroll 4
+        for (int v = 0; v < G; v++) value[v] = rows.load16(j, i + v * kLanes);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) {
+            const f32x16 w = set1(e[r * kPageTokens + j]);
+#pragma GCC unroll 4
+            for (int v = 0; v < G; v++) acc[v][r] = fma(w, value[v], acc[v][r]);
+        }
+    }
+    for (int v = 0; v < G; v++)
+        for (int r = 0; r < R; r++) store(o + r * n + i + v * kLanes, acc[v][r]);
+}
+
 // o (R, padded value_dim) = e times the values of `any`.
 template <class Rows, int R>
 inline void chunk_values(const AttentionArgs& a, const Queries& x, const float* e, const uint8_t* values,
                          ChunkRange any, float* o) {
+    constexpr int G = vectors_together<R>();
     const Rows rows(values, a.latent ? a.head_dim : a.value_dim, x.scales);
     const int64_t n = round_up(a.value_dim, kLanes);
-    for (int64_t i = 0; i < n; i += kLanes) {
-        f32x16 acc[R];
-        for (int r = 0; r < R; r++) acc[r] = set1(0);
-        for (int j = any.first; j < any.last; j++) {
-            const f32x16 v = rows.load16(j, i);
-#pragma GCC unroll 8
-            for (int r = 0; r < R; r++) acc[r] = fma(set1(e[r * kPageTokens + j]), v, acc[r]);
-        }
-        for (int r = 0; r < R; r++) store(o + r * n + i, acc[r]);
-    }
+    int64_t i = 0;
+    for (; i + G * kLanes <= n; i += G * kLanes) value_vectors<Rows, R, G>(rows, e, any, i, n, o);
+    for (; i < n; i += kLanes) value_vectors<Rows, R, 1>(rows, e, any, i, n, o);
 }
 
 // The products for one way of storing and one number of rows.

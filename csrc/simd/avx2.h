@@ -15,7 +15,7 @@ namespace {
 constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;  // 8 integer accumulators stay in registers; the float ones are touched once a block
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;
-constexpr int kAttentionTile = 4;  // 8 ymm of sums
+constexpr int kAttentionTile = 4, kAttentionSums = 4;  // 8 ymm
 
 struct f32x16 {
     __m256 lo, hi;

@@ -15,7 +15,7 @@ constexpr int kTileGroups = 2;  // a load of activations for each vpdpbusd would
 constexpr int kMatmulTile = 6;  // 12 float + 12 int accumulators, two weight vectors, activations: 27 of 32 registers
 constexpr int kMatmulTileInParts = 4;  // a third sum for each
 constexpr int kFloatTile = 12;
-constexpr int kAttentionTile = 8;  // fma latency 4 at one or two a cycle wants 4 to 8 independent sums
+constexpr int kAttentionTile = 8, kAttentionSums = 16;  // fma latency 4 at two a cycle wants 8 independent sums
 
 struct f32x16 {
     __m512 v;

@@ -16,7 +16,7 @@ namespace {
 constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;
-constexpr int kAttentionTile = 4;  // 16 registers of sums
+constexpr int kAttentionTile = 4, kAttentionSums = 4;  // 16 registers
 
 struct f32x16 {
     float32x4_t v[4];

@@ -16,7 +16,7 @@ namespace {
 constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;  // tokens whose accumulators stay in registers in a matrix-matrix product
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;
-constexpr int kAttentionTile = 4;  // query rows that share each load of keys and values
+constexpr int kAttentionTile = 4, kAttentionSums = 4;  // query rows that share each load of keys and values
 
 struct f32x16 {
     float v[16];
