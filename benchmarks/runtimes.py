@@ -105,7 +105,7 @@ class Pyruntime:
         return True
 
     def start(self, prompt: str) -> Start:
-        command = [sys.executable, "-m", "pyruntime", "generate", self.path, "--max-tokens", "1"]
+        command = [sys.executable, "-P", "-m", "pyruntime", "generate", self.path, "--max-tokens", "1"]
         return cold_start([*command, "--threads", str(self.threads)], prompt)
 
     def close(self) -> None:
