@@ -15,8 +15,9 @@ _NO_NETWORK = ["unshare", "--net", "--map-root-user"]  # a namespace whose only 
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """This process's environment without what would let another Python see the checkout or this one's packages."""
-    ours = ("PYTHONPATH", "PYRUNTIME_ISA", "VIRTUAL_ENV")
+    """This process's environment without what would let another Python see the checkout or this one's packages, or what is
+    said of this machine's processor."""
+    ours = ("PYTHONPATH", "PYRUNTIME_ISA", "VIRTUAL_ENV", "OPENBLAS_CORETYPE")
     return {name: value for name, value in os.environ.items() if name not in ours} | changes
 
 
