@@ -33,6 +33,7 @@ pytestmark = [
 PROMPT = " ".join(f"The square of {n} is {n * n}." for n in range(20))
 FLAGS = ("--max-tokens", "16", "--temperature", "0")
 # Says when `main` begins: what comes before is Python's own start, whose Ctrl-C is a traceback.
+SURELY_IN_MAIN = 0.001  # seconds after that
 COMMAND = "import os, sys; from pyruntime.__main__ import main; os.write(2, b'!'); sys.exit(main())"
 
 
@@ -84,9 +85,11 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, float]:
 
 
 def interrupted(model: Path, moment: float) -> Latency | None:
-    """How long `generate` takes to end after Ctrl-C at so many seconds of its CPU time; None if it had ended by then."""
+    """How long `generate` takes to end after Ctrl-C at so many seconds of its CPU time after the beginning of `main`; None if it
+    had ended by then."""
     with started(model) as process:
-        while (before := cpu_seconds(process.pid)) < moment and not exited(process):
+        begun = cpu_seconds(process.pid)
+        while (before := cpu_seconds(process.pid)) < begun + moment and not exited(process):
             time.sleep(0.001)
         sent = time.perf_counter()
         os.kill(process.pid, signal.SIGINT)
@@ -106,7 +109,7 @@ def test_generate(model: Path) -> None:
         assert code == 0
         assert process.stdout.read()
     chosen = random.Random(0)
-    moments = (chosen.uniform(begun, in_all) for _ in range(200))
+    moments = (chosen.uniform(SURELY_IN_MAIN, in_all - begun) for _ in range(200))
     found = list(islice(filter(None, (interrupted(model, moment) for moment in moments)), 100))
     assert len(found) == 100
     assert_soon(found)
