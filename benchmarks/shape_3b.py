@@ -23,33 +23,15 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from block_formats import HALVES, SIZES, random_tensor
+from tiny_gguf import ALPHABET, llama_shapes
 
 N_LAYERS, D_MODEL, D_FF = 28, 3072, 8192
 N_HEADS, N_KV_HEADS, HEAD_DIM = 24, 8, 128
 N_VOCAB = 128_256
 SPREAD = 0.02  # of the weights
 
-SHAPES: dict[str, tuple[int, ...]] = {
-    "token_embd.weight": (N_VOCAB, D_MODEL),
-    "output_norm.weight": (D_MODEL,),
-} | {
-    f"blk.{i}.{name}.weight": shape
-    for i in range(N_LAYERS)
-    for name, shape in {
-        "attn_norm": (D_MODEL,),
-        "attn_q": (N_HEADS * HEAD_DIM, D_MODEL),
-        "attn_k": (N_KV_HEADS * HEAD_DIM, D_MODEL),
-        "attn_v": (N_KV_HEADS * HEAD_DIM, D_MODEL),
-        "attn_output": (D_MODEL, N_HEADS * HEAD_DIM),
-        "ffn_norm": (D_MODEL,),
-        "ffn_gate": (D_FF, D_MODEL),
-        "ffn_up": (D_FF, D_MODEL),
-        "ffn_down": (D_MODEL, D_FF),
-    }.items()
-}
+SHAPES = llama_shapes(N_VOCAB, N_LAYERS, D_MODEL, D_FF, N_HEADS, N_KV_HEADS, HEAD_DIM, tied=True)
 
-_VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_ALPHABET = [chr(b) for b in _VISIBLE] + [chr(0x100 + i) for i in range(256 - len(_VISIBLE))]  # one character a byte
 _LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 _CONTROL = ["<|begin_of_text|>", "<|end_of_text|>"]
 _LONGEST = 12  # characters of a token
@@ -58,7 +40,7 @@ _JOINED_AGAIN = 4096  # of the tokens made first, those that longer ones are mad
 
 def vocabulary(rng: np.random.Generator) -> tuple[list[str], list[str]]:
     """Tokens, and the merges that make them: small letters, some behind a space."""
-    tokens, merges = list(_ALPHABET), []
+    tokens, merges = list(ALPHABET), []
     known = set(tokens)
     parts = [*_LETTERS, "Ġ"]
     while len(tokens) < N_VOCAB - len(_CONTROL):

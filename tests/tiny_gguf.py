@@ -21,35 +21,42 @@ N_HEADS, N_KV_HEADS, HEAD_DIM = 4, 2, 24
 CONTEXT = 1024
 
 _VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_ALPHABET = [chr(b) for b in _VISIBLE] + [chr(0x100 + i) for i in range(256 - len(_VISIBLE))]  # one character a byte
+ALPHABET = [chr(b) for b in _VISIBLE] + [chr(0x100 + i) for i in range(256 - len(_VISIBLE))]  # one character a byte
 _PAIRS = "th he in er an re on at en nd st or te es is it ar ou ea ti to ed al nt ng se ha as ve"
 _MERGED = f"{_PAIRS} the and ing her hat tha ere ent ers ted".split()
 _CONTROL = ["<|start|>", "<|end|>", "<|pad|>"]
-TOKENS = [*_ALPHABET, "Ġt", *_MERGED, *_CONTROL]
+TOKENS = [*ALPHABET, "Ġt", *_MERGED, *_CONTROL]
 N_VOCAB = len(TOKENS)
 END = TOKENS.index("<|end|>")
 
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}<|start|>assistant\n"
 
-SHAPES: dict[str, tuple[int, ...]] = {
-    "token_embd.weight": (N_VOCAB, D_MODEL),
-    "output_norm.weight": (D_MODEL,),
-    "output.weight": (N_VOCAB, D_MODEL),
-} | {
-    f"blk.{i}.{name}.weight": shape
-    for i in range(N_LAYERS)
-    for name, shape in {
-        "attn_norm": (D_MODEL,),
-        "attn_q": (N_HEADS * HEAD_DIM, D_MODEL),
-        "attn_k": (N_KV_HEADS * HEAD_DIM, D_MODEL),
-        "attn_v": (N_KV_HEADS * HEAD_DIM, D_MODEL),
-        "attn_output": (D_MODEL, N_HEADS * HEAD_DIM),
-        "ffn_norm": (D_MODEL,),
-        "ffn_gate": (D_FF, D_MODEL),
-        "ffn_up": (D_FF, D_MODEL),
-        "ffn_down": (D_MODEL, D_FF),
-    }.items()
-}
+
+def llama_shapes(
+    n_vocab: int, n_layers: int, d_model: int, d_ff: int, n_heads: int, n_kv_heads: int, head_dim: int, *, tied: bool
+) -> dict[str, tuple[int, ...]]:
+    """The tensors of a Llama; `tied`: its head is its embedding."""
+    head = {} if tied else {"output.weight": (n_vocab, d_model)}
+    layer = {
+        "attn_norm": (d_model,),
+        "attn_q": (n_heads * head_dim, d_model),
+        "attn_k": (n_kv_heads * head_dim, d_model),
+        "attn_v": (n_kv_heads * head_dim, d_model),
+        "attn_output": (d_model, n_heads * head_dim),
+        "ffn_norm": (d_model,),
+        "ffn_gate": (d_ff, d_model),
+        "ffn_up": (d_ff, d_model),
+        "ffn_down": (d_model, d_ff),
+    }
+    return {
+        "token_embd.weight": (n_vocab, d_model),
+        "output_norm.weight": (d_model,),
+        **head,
+        **{f"blk.{i}.{name}.weight": shape for i in range(n_layers) for name, shape in layer.items()},
+    }
+
+
+SHAPES = llama_shapes(N_VOCAB, N_LAYERS, D_MODEL, D_FF, N_HEADS, N_KV_HEADS, HEAD_DIM, tied=False)
 
 METADATA: dict[str, Any] = {
     "llama.block_count": N_LAYERS,

@@ -183,7 +183,7 @@ class ExpertsProduct : public Operation {
         const int64_t grain = std::clamp<int64_t>(kGrainProducts / products, 1, blocks_);
         return {grain, grain};
     }
-    size_t scratch_bytes() const override { return panel_bytes() + result_bytes() + gather_.scratch_bytes(); }
+    size_t scratch_bytes() const override { return kMatmulScratchBytes + result_bytes() + gather_.scratch_bytes(); }
 
     void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
         const int64_t n = s.rows(rows());
@@ -217,7 +217,6 @@ class ExpertsProduct : public Operation {
     static constexpr int64_t kGrainProducts = int64_t(1) << 23;
 
     // A thread's scratch: the panel of a product, its results, the activations gathered for it.
-    size_t panel_bytes() const { return kMatmulScratchBytes; }
     static size_t result_bytes() { return size_t(kTokens) * kItemGroups * kLanes * sizeof(float); }
 
     // Ids are indices: they must come from a router of these experts.
@@ -235,9 +234,9 @@ class ExpertsProduct : public Operation {
         MatmulArgs a{};
         a.activation = activation_;
         a.scratch = scratch;
-        auto* results = reinterpret_cast<float*>(scratch + panel_bytes());
+        auto* results = reinterpret_cast<float*>(scratch + kMatmulScratchBytes);
         const auto place = [&](int64_t t) { return std::pair(chosen[t].token, gated_ ? 0 : chosen[t].rank * d_in_); };
-        gather_.many(s, n, place, scratch + panel_bytes() + result_bytes(), a);
+        gather_.many(s, n, place, scratch + kMatmulScratchBytes + result_bytes(), a);
         for (int64_t g = from; g < to; g += kItemGroups) {
             const int64_t n_groups = std::min<int64_t>(kItemGroups, to - g), row = g * kLanes;
             const int64_t width = std::min(n_groups * kLanes, d_out_ - row);

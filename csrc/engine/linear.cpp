@@ -119,7 +119,7 @@ class HeadLinear : public Operation {
         const int64_t products = s.rows(rows_) * kItemGroups * kLanes * w_.first.cols;  // of an item
         return {1, std::max<int64_t>(1, kGrainProducts / products)};
     }
-    size_t scratch_bytes() const override { return panel_bytes() + gather_.scratch_bytes(); }
+    size_t scratch_bytes() const override { return kMatmulScratchBytes + gather_.scratch_bytes(); }
     void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
         while (first < last) {  // the items of one head
             const int64_t head = first / blocks_, end = std::min(last, (head + 1) * blocks_);
@@ -133,7 +133,7 @@ class HeadLinear : public Operation {
                 a.y_stride = y_.width();
                 a.scratch = scratch;
                 const auto place = [&](int64_t i) { return std::pair(token + i, head * w_.first.cols); };
-                gather_.many(s, std::min(kTokens, s.rows(rows_) - token), place, scratch + panel_bytes(), a);
+                gather_.many(s, std::min(kTokens, s.rows(rows_) - token), place, scratch + kMatmulScratchBytes, a);
                 kernel_(a, from, to);
             }
         }
@@ -142,7 +142,6 @@ class HeadLinear : public Operation {
   private:
     static constexpr int64_t kTokens = 128;    // gathered at a time
     static constexpr int64_t kItemGroups = 8;  // 128 rows: gathering is a hundredth of what they take
-    size_t panel_bytes() const { return kMatmulScratchBytes; }
 
     decltype(KernelTable::matmul) kernel_;
     Rows rows_;

@@ -110,7 +110,6 @@ constexpr KernelTable make_table(const char* name) {
     KernelTable t{};
     t.name = name;
     t.tile_groups = kTileGroups;
-    t.matmul_tile = kMatmulTile;
     t.attention_tile = kAttentionTile;
     t.quantize = quantize;
     t.matmul = matmul;

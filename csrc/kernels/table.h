@@ -102,7 +102,7 @@ static inline int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLa
 
 struct KernelTable {
     const char* name;
-    int tile_groups, matmul_tile, attention_tile;
+    int tile_groups, attention_tile;
     void (*quantize)(const float* x, int64_t cols, int8_t* q, float* d, float* e, BlockSums* sums);  // one row
     void (*matmul)(const MatmulArgs& args, int64_t first_group, int64_t last_group);
     // Of one row, or of one head. A weight or a bias may be nullptr. In these and what follows y may be an input.
