@@ -6,6 +6,11 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+class Profile(TypedDict):
+    elapsed: float
+    busy: list[list[float]]
+    waiting: list[list[float]]
+
 class BuildInfo(TypedDict):
     version: str
     compiler: str
@@ -166,6 +171,8 @@ class Engine:
     def capture(self, plan: dict[str, Any], values: list[int]) -> Capture: ...
     def counters(self) -> dict[str, int]: ...
     def items_by_thread(self) -> list[int]: ...
+    def start_profile(self) -> None: ...
+    def stop_profile(self) -> Profile: ...
     @property
     def n_vocab(self) -> int: ...
     @property

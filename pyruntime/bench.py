@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 import time
@@ -10,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyruntime import __version__, _core, hardware
+from pyruntime import __version__, _core, hardware, profiling
 from pyruntime.errors import ContextError
 from pyruntime.hardware import Hardware
 from pyruntime.memory import resident_memory
 from pyruntime.model import Model
 from pyruntime.plan.cost import Cost
+from pyruntime.profiling import Profile
 from pyruntime.session import Ids
 
 NOISY = 0.1  # a spread above this says more of the machine than of the model
@@ -49,7 +51,8 @@ class Benchmark:
 
     file_bytes: of all parts of the file. prefill_operations: of reading the prompt once, two for each multiplication that is
     added up. generate_bytes: of the weights and the keys and values that writing once reads. hardware: what the machine gave at
-    best before and after. cache_bytes: of the processor's largest caches, 0 if unknown.
+    best before and after. cache_bytes: of the processor's largest caches, 0 if unknown. profile: where the time goes, if it was
+    asked for.
     """
 
     architecture: str
@@ -66,6 +69,7 @@ class Benchmark:
     generate_bytes: int
     hardware: Hardware
     cache_bytes: int
+    profile: Profile | None = None
 
     @property
     def tera_ops_per_second(self) -> float:
@@ -85,9 +89,14 @@ class Benchmark:
     @property
     def share_of_bandwidth(self) -> float | None:
         """Of the bytes that the machine could read from memory; None where the caches keep much of a token's for the next."""
-        if self.generate_bytes / self.generate.tokens < 2 * self.cache_bytes:
+        if not self.is_limited_by_memory:
             return None
         return self.gigabytes_per_second * 1e9 / self.hardware.memory_bandwidth
+
+    @property
+    def is_limited_by_memory(self) -> bool:
+        """Whether what a token reads is more than the caches could keep for the next."""
+        return self.generate_bytes / self.generate.tokens >= 2 * self.cache_bytes
 
 
 def measure(
@@ -96,23 +105,27 @@ def measure(
     prefill: int = 512,
     generate: int = 64,
     repetitions: int = 5,
+    profile: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> Benchmark:
     """Reads a prompt of `prefill` tokens and writes `generate` more, greedily, `repetitions` times after a first one that does
     not count. The prompt is always the same, and of no text. Timed is `Session.append` alone: a token that is drawn
     greedily takes about as long (docs/performance.md).
 
-    progress: called after each repetition, progress(done, total), the first one included. What the machine gives is measured
+    profile: then it is done as often again, by the loop of `Model.generate`, with a clock at every operation: the fastest
+    reading and the fastest writing are the result's `profile`. progress: called after each repetition, progress(done, total),
+    the first one included. What the machine gives is measured
     before and after. Raises ValueError for a number below 1, ContextError where the context is too short, GGUFError if the
     model's file, whose header is read once more, is gone.
     """
     for name, value in (("prefill", prefill), ("generate", generate), ("repetitions", repetitions)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
-    if prefill + generate > model.context:
+    needed = prefill + generate + profile  # the last token of a profile is drawn, too
+    if needed > model.context:
         raise ContextError(
             f"{prefill} tokens to read and {generate} to write do not fit the context of {model.context}; "
-            f"load the model with one of {prefill + generate}, or measure fewer"
+            f"load the model with one of {needed}, or measure fewer"
         )
     with _core.GGUF(model.path) as file:
         cost = Cost(file, model.plan, model.kv_type)
@@ -121,10 +134,15 @@ def measure(
     ids = prompt(model.n_vocab, prefill)
     given = _hardware(model)
     seconds = []
-    for done in range(repetitions + 1):
-        seconds.append(_repetition(model, ids, generate))
+    profiles = []
+    total = 1 + repetitions * (1 + profile)
+    for done in range(total):
+        if done <= repetitions:
+            seconds.append(_repetition(model, ids, generate))
+        else:
+            profiles.append(profiling.profile(model, cost, ids, generate))
         if progress is not None:
-            progress(done + 1, repetitions + 1)
+            progress(done + 1, total)
     given = given.or_better(_hardware(model))
     reading, writing = zip(*seconds[1:], strict=True)
     return Benchmark(
@@ -142,6 +160,7 @@ def measure(
         generate_bytes=sum(cost.bytes_of_token(prefill + i) for i in range(generate)),
         hardware=given,
         cache_bytes=hardware.cache_bytes(),
+        profile=functools.reduce(Profile.or_faster, profiles) if profiles else None,
     )
 
 

@@ -21,6 +21,7 @@ from pyruntime.bench import Benchmark, Timing
 from pyruntime.cli import main
 from pyruntime.errors import ContextError
 from pyruntime.hardware import Hardware
+from pyruntime.profiling import Operation, Part, Profile
 
 NUMBER = (int, float)
 TIMING: dict[str, Any] = {"tokens": int, "tokens_per_second": NUMBER, "spread": NUMBER, "seconds": [NUMBER]}
@@ -39,6 +40,20 @@ SCHEMA: dict[str, Any] = {
     "generate": TIMING | {"gigabytes_per_second": NUMBER, "share_of_bandwidth": (*NUMBER, type(None))},
     "load": {"seconds": NUMBER},
     "hardware": {"memory_bandwidth": NUMBER, "int8_peak": NUMBER},
+}
+OPERATION: dict[str, Any] = {"name": str, "weights": str, "steps": int, "seconds": NUMBER, "waiting_seconds": NUMBER}
+OPTIONAL = (*NUMBER, type(None))
+PART: dict[str, Any] = {
+    "tokens": int,
+    "seconds": NUMBER,
+    "waiting_seconds": NUMBER,
+    "starting_seconds": NUMBER,
+    "sampling_seconds": NUMBER,
+    "python_seconds": NUMBER,
+}
+PROFILE: dict[str, Any] = {
+    "prefill": PART | {"operations": [OPERATION | {"tera_ops_per_second": OPTIONAL, "share_of_peak": OPTIONAL}]},
+    "generate": PART | {"operations": [OPERATION | {"gigabytes_per_second": OPTIONAL, "share_of_bandwidth": OPTIONAL}]},
 }
 FEW = ("--prefill", "20", "--generate", "3", "--repetitions", "2")
 EXAMPLE = Benchmark(
@@ -125,6 +140,23 @@ def test_what_is_run(path: Path, machine: list[tuple[Any, ...]]) -> None:
     assert all(0 < seconds < 60 for seconds in found.prefill.seconds + found.generate.seconds)
     assert (found.threads, found.isa, found.kv_type, found.context) == (2, isa, "q8_0", 1024)
     assert found.file_bytes == path.stat().st_size
+    assert found.profile is None
+
+
+def test_a_profile_is_taken_after_what_counts(path: Path, machine: list[tuple[Any, ...]]) -> None:
+    """As often, and its last token is drawn, so that the context must hold one more."""
+    told: list[tuple[int, int]] = []
+    with Model(path, threads=2, context=51) as model:
+        found = bench.measure(
+            model, prefill=40, generate=10, repetitions=2, profile=True, progress=lambda *at: told.append(at)
+        )
+        assert model.engine.counters()["steps"] == (3 + 2) * (1 + 10)
+        with pytest.raises(ContextError, match="load the model with one of 52"):
+            bench.measure(model, prefill=40, generate=11, profile=True)
+    assert told == [(i, 5) for i in range(1, 6)]
+    assert len(found.prefill.seconds) == 2
+    assert found.profile is not None
+    assert (found.profile.prefill.tokens, found.profile.generate.tokens) == (40, 10)
 
 
 def test_the_machine_is_measured_before_and_after_as_the_model_uses_it(
@@ -203,6 +235,53 @@ def test_the_table(path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) ->
     done = command(str(path))
     assert done.err == ""
     assert done.out.endswith("40.0 GB/s, but the caches hold much of the model\n")
+
+
+def test_a_profile_as_json(path: Path, command: Any) -> None:
+    """Half of the repetitions are profiled: those that are timed are not."""
+    report = json.loads(command(str(path), *FEW, "--profile", "--json").out)
+    assert fits(report, SCHEMA | {"profile": PROFILE}), report
+    assert len(report["prefill"]["seconds"]) == 2
+    profile = report["profile"]
+    assert (profile["prefill"]["tokens"], profile["generate"]["tokens"]) == (20, 3)
+    head = next(o for o in profile["prefill"]["operations"] if o["name"] == "head")
+    assert head["share_of_peak"] == pytest.approx(head["tera_ops_per_second"])  # of 1 Tera-ops/s
+    assert {o["share_of_bandwidth"] for o in profile["generate"]["operations"]} == {None}  # in the caches
+    norm = next(o for o in profile["prefill"]["operations"] if o["name"] == "rms_norm")
+    assert norm["tera_ops_per_second"] is None
+
+
+def test_the_tables_of_a_profile(path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def part(tokens: int, seconds: float, work: int) -> Part:
+        operations = [
+            Operation("linear ffn_down", "Q4_K, Q6_K", 30, 0.5 * seconds, 0.05 * seconds, work),
+            Operation("rope", "", 60, 0.2 * seconds, 0.1 * seconds),
+        ]
+        return Part(tokens, seconds, operations, 0.01 * seconds, 0.04 * seconds, 0.1 * seconds)
+
+    profile = Profile(part(100, 1.0, 10**11), part(10, 4.0, 3 * 10**10))
+    monkeypatch.setattr(bench, "measure", lambda *_, **__: replace(EXAMPLE, profile=profile))
+    lines = command(str(path), "--quiet", "--profile").out.splitlines()
+    assert lines[6:] == [
+        "",
+        "prefill              weights     steps        ms   share  waiting  Tera-ops/s  of the machine's",
+        "linear ffn_down      Q4_K, Q6_K     30   500.000   50.0%   50.000         0.2               50%",
+        "rope                                60   200.000   20.0%  100.000",
+        "waiting at barriers                      150.000   15.0%",
+        "starting threads                          10.000    1.0%",
+        "sampling                                  40.000    4.0%",
+        "Python                                   100.000   10.0%",
+        "all                                     1000.000  100.0%",
+        "",
+        "a token              weights     steps       ms   share  waiting  GB/s  of the machine's",
+        "linear ffn_down      Q4_K, Q6_K     30  200.000   50.0%   20.000    15               38%",
+        "rope                                60   80.000   20.0%   40.000",
+        "waiting at barriers                      60.000   15.0%",
+        "starting threads                          4.000    1.0%",
+        "sampling                                 16.000    4.0%",
+        "Python                                   40.000   10.0%",
+        "all                                     400.000  100.0%",
+    ]
 
 
 @pytest.mark.parametrize("context", [(), ("--context", "100")])

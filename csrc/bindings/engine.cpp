@@ -200,6 +200,20 @@ std::vector<int32_t> step_and_sample(
     return engine.step_and_sample(std::move(batch.pieces), samplers, signals_pending);
 }
 
+py::dict stop_profile(Engine& engine) {
+    Profile profile;
+    {
+        const py::gil_scoped_release release;
+        profile = engine.stop_profile();
+    }
+    std::vector<std::vector<double>> busy, waiting;
+    for (Profile::Thread& thread : profile.threads) {
+        busy.push_back(std::move(thread.busy));
+        waiting.push_back(std::move(thread.waiting));
+    }
+    return py::dict(py::arg("elapsed") = profile.elapsed, py::arg("busy") = busy, py::arg("waiting") = waiting);
+}
+
 // Values of another plan of an engine, which it keeps alive.
 class BoundCapture {
   public:
@@ -287,6 +301,12 @@ void register_engine(py::module_& m) {
             py::arg("plan"), py::arg("values"), "Runs another plan of the same model, whose values it gives.")
         .def("counters", &Engine::counters, py::call_guard<py::gil_scoped_release>())
         .def("items_by_thread", &Engine::items_by_thread, py::call_guard<py::gil_scoped_release>())
+        .def("start_profile", &Engine::start_profile, py::call_guard<py::gil_scoped_release>(),
+             "From now on threads note how long they take for each step of the plan, beginning at 0.")
+        .def("stop_profile", &stop_profile,
+             "Seconds since start_profile: `elapsed` in the plan; of each thread a list `busy` with each step of the "
+             "plan "
+             "and last with the check of the logits, and `waiting` at the barrier behind it. No threads: it was off.")
         .def_property_readonly("n_vocab", &Engine::n_vocab)
         .def_property_readonly("page_bytes", &Engine::page_bytes)
         .def_property_readonly("weights_digest", &Engine::weights_digest)

@@ -205,6 +205,16 @@ std::vector<int64_t> Engine::items_by_thread() const {
     return executor_->items_by_thread();
 }
 
+void Engine::start_profile() {
+    const Hold hold(*this);
+    executor_->start_profile();
+}
+
+Profile Engine::stop_profile() {
+    const Hold hold(*this);
+    return executor_->stop_profile();
+}
+
 std::map<std::string, int64_t> Engine::counters() const {
     const Hold hold(*this);
     return {{"steps", steps_},

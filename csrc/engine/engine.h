@@ -86,6 +86,8 @@ class Engine {
 
     std::map<std::string, int64_t> counters() const;
     std::vector<int64_t> items_by_thread() const;
+    void start_profile();
+    Profile stop_profile();  // of the steps since start_profile(), those of a Capture left out
 
   private:
     // Holds the engine, for as long as it lives.

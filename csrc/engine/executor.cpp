@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "engine/arena.h"
 #include "errors.h"
@@ -56,24 +57,51 @@ bool take(std::atomic<int64_t>& next, int64_t n, Grain grain, int n_threads, int
 
 }  // namespace
 
+// A thread's clock while it is profiled: adds to a sum what went by since it last did. Off, it asks no clock.
+class Executor::Laps {
+  public:
+    explicit Laps(Profile::Thread* sums) : sums_(sums) {
+        if (sums_) last_ = Clock::now();
+    }
+    void was_busy(size_t step) {
+        if (sums_) add_to(sums_->busy[step]);
+    }
+    void has_waited(size_t step) {
+        if (sums_) add_to(sums_->waiting[step]);
+    }
+
+  private:
+    void add_to(double& seconds) {
+        const auto now = Clock::now();
+        seconds += std::chrono::duration<double>(now - last_).count();
+        last_ = now;
+    }
+    Profile::Thread* sums_;
+    Clock::time_point last_;
+};
+
 void Executor::run(StepState& s, const Poll& poll) {
+    const auto began = Clock::now();
     for (size_t i = 0; i <= steps_.size(); i++) next_item_[i].store(0, std::memory_order_relaxed);
     s.cancelled.store(false, std::memory_order_relaxed);
     std::atomic<bool> finite{true};
     threads_.run([&](int thread) {
-        run_thread(s, poll, thread);
+        Laps laps(profile_.threads.empty() ? nullptr : &profile_.threads[size_t(thread)]);
+        run_thread(s, poll, thread, laps);
         // The logits of all outputs, row by row: one value that is not finite fails the step.
         for (int64_t r; (r = next_item_[steps_.size()].fetch_add(1, std::memory_order_relaxed)) < s.n_outputs;) {
             const int64_t n_vocab = plan_.values[size_t(plan_.logits)].width;
             if (!s.cancelled.load(std::memory_order_relaxed) && !kernels_.all_finite(s.logits + r * n_vocab, n_vocab))
                 finite = false;
         }
+        laps.was_busy(steps_.size());
     });
+    if (!profile_.threads.empty()) profile_.elapsed += std::chrono::duration<double>(Clock::now() - began).count();
     if (s.cancelled) throw Interrupted();
     if (!finite) throw NumericsError("the logits are not finite: the model's weights overflow, or the file is damaged");
 }
 
-void Executor::run_thread(StepState& s, const Poll& poll, int thread) {
+void Executor::run_thread(StepState& s, const Poll& poll, int thread, Laps& laps) {
     const int n_threads = threads_.size();
     uint8_t* const scratch = scratch_.get() + size_t(thread) * scratch_bytes_;
     auto polled = Clock::now();
@@ -102,7 +130,11 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread) {
                 check();
             }
         }
-        if (steps_[i].barrier_after && n_threads > 1) barrier_.wait(check);
+        laps.was_busy(i);
+        if (steps_[i].barrier_after && n_threads > 1) {
+            barrier_.wait(check);
+            laps.has_waited(i);
+        }
     }
 }
 
@@ -116,5 +148,13 @@ std::vector<int64_t> Executor::items_by_thread() const {
     for (const ThreadStats& s : stats_) items.push_back(s.items);
     return items;
 }
+
+void Executor::start_profile() {
+    const std::vector<double> none(steps_.size() + 1);
+    profile_.elapsed = 0;
+    profile_.threads.assign(size_t(threads_.size()), {none, none});
+}
+
+Profile Executor::stop_profile() { return std::exchange(profile_, {}); }
 
 }  // namespace pyruntime

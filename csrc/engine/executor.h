@@ -11,6 +11,17 @@
 
 namespace pyruntime {
 
+// Where the time of steps went, in seconds. What threads have left of `elapsed` they took to begin and to end.
+struct Profile {
+    // Of each step of the plan, and last of the check of the logits: busy with it, and waiting at the barrier behind
+    // it.
+    struct Thread {
+        std::vector<double> busy, waiting;
+    };
+    double elapsed = 0;
+    std::vector<Thread> threads;
+};
+
 class Executor {
   public:
     // The values `kept` can be read after a step.
@@ -32,6 +43,10 @@ class Executor {
     // Items that each thread has done since the beginning: which threads really worked.
     std::vector<int64_t> items_by_thread() const;
 
+    // Between these two, threads stamp the clock around each operation and each barrier. The bits are the same.
+    void start_profile();
+    Profile stop_profile();
+
   private:
     struct Step {
         std::unique_ptr<Operation> operation;
@@ -40,7 +55,8 @@ class Executor {
     struct alignas(64) ThreadStats {
         int64_t items = 0;
     };
-    void run_thread(StepState& s, const Poll& poll, int thread);
+    class Laps;
+    void run_thread(StepState& s, const Poll& poll, int thread, Laps& laps);
 
     PlanSpec plan_;
     ThreadPool& threads_;
@@ -54,6 +70,7 @@ class Executor {
     std::vector<Step> steps_;
     std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // of each step
     std::vector<ThreadStats> stats_;
+    Profile profile_;  // without threads: off
     Barrier barrier_;
 };
 

@@ -10,13 +10,22 @@ from typing import TYPE_CHECKING
 from pyruntime import _core
 
 if TYPE_CHECKING:
-    from pyruntime.plan.values import Plan, Step
+    from pyruntime.plan.values import Plan, Rows, Step
 
 _PAGE_TOKENS = 64
 _TABLES = frozenset({"embedding", "position_embedding"})
 _PRODUCTS = frozenset({"linear", "gated_ffn", "head_linear", "experts_linear", "experts_gated"})
 _EXPERTS = frozenset({"experts_linear", "experts_gated"})
 _ATTENTION = frozenset({"attention", "latent_attention"})
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """Of the weights of one step of the plan: `bytes` that a token reads, `products` that are added up for each row of `rows`."""
+
+    bytes: int
+    products: int
+    rows: Rows
 
 
 @dataclass(slots=True)
@@ -33,6 +42,8 @@ class Cost:
 
     Operations are two for each multiplication that is added up: of products with matrices, of queries with keys, and of
     weights with values. What norms, activations and the rest compute is left out.
+
+    steps: of each step of the plan, what its weights cost.
     """
 
     def __init__(self, file: _core.GGUF, plan: Plan, kv_type: str) -> None:
@@ -40,28 +51,26 @@ class Cost:
         self._plan = plan
         self._flat = sorted(plan.flat)
         self._shapes = {tensor.name: tensor.shape for tensor in file.tensors}
-        self._weight_bytes = 0  # of a token
-        self._products = {"tokens": 0, "outputs": 0}  # of a row of each kind
+        self.steps = [self._weights(step) for step in plan.steps]
         self._attention: dict[int, _Attention] = defaultdict(_Attention)  # by window, 0: none
         for step in plan.steps:
-            self._add_weights(step)
             if step.op in _ATTENTION:
                 self._add_attention(step, kv_type)
 
     def bytes_of_token(self, position: int) -> int:
         """Bytes that a token at this position reads, of weights and of keys and values, its own among them."""
         kv = sum(layers.bytes * _seen(position, window) for window, layers in self._attention.items())
-        return self._weight_bytes + round(kv)
+        return sum(step.bytes for step in self.steps) + round(kv)
 
     def operations(self, n: int) -> int:
         """Operations of reading the first n tokens of a sequence, with the logits of the last one."""
-        products = n * self._products["tokens"] + self._products["outputs"]
+        products = sum(step.products * (n if step.rows == "tokens" else 1) for step in self.steps)
         for window, layers in self._attention.items():
             products += layers.products * sum(_seen(position, window) for position in range(n))
         return 2 * products
 
-    def _add_weights(self, step: Step) -> None:
-        rows = self._plan.values[step.outputs[0]].rows if step.outputs else "tokens"
+    def _weights(self, step: Step) -> StepCost:
+        n_bytes = products = 0
         for name in step.weights:
             shape = self._shapes[name]
             used, of = 1, 1
@@ -69,9 +78,10 @@ class Cost:
                 of = shape[0]
             elif step.op in _EXPERTS:  # inputs: x, and for each expert that is used its id and its weight
                 used, of = self._plan.values[step.inputs[1]].width // 2, shape[0]
-            self._weight_bytes += _core.loaded_bytes(self._file, [name], self._flat) * used // of
+            n_bytes += _core.loaded_bytes(self._file, [name], self._flat) * used // of
             if step.op in _PRODUCTS and name not in self._plan.flat:
-                self._products[rows] += math.prod(shape) * used // of
+                products += math.prod(shape) * used // of
+        return StepCost(n_bytes, products, self._plan.values[step.outputs[0]].rows if step.outputs else "tokens")
 
     def _add_attention(self, step: Step, kv_type: str) -> None:
         cache = self._plan.caches[int(step.attributes["cache"])]
