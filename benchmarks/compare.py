@@ -22,21 +22,28 @@ byte of its answer, and its peak memory; all with the context that pyruntime tak
 Shares are of what the machine gave in the same minutes, as `pyruntime bench` measures it: of the memory's bandwidth where tokens
 are generated (none where the caches hold half of what a token reads), of the multiplications of bytes where a prompt is read.
 A peer's are of the same bytes and operations, those that pyruntime's layout has: in K-quants up to 3 % more bytes than the
-file's.
+file's. `--plot` draws tokens a second against these limits.
+
+Two runs at once would measure each other: the second one refuses.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import statistics
-from collections.abc import Callable, Mapping
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import plot
 from runtimes import Peer, PeerError, Programs, Pyruntime, open_peer
 from works import WORKS, Work
 
@@ -172,13 +179,34 @@ def rows(work: str, found: dict[str, Any]) -> list[tuple[str, ...]]:
     return table + [(work, name, "has nothing for it", "", "", "", "") for name in found["unable"]]
 
 
-def print_table(table: list[tuple[str, ...]]) -> None:
+def markdown(table: list[tuple[str, ...]]) -> list[str]:
+    """Lines."""
     widths = [max(map(len, column)) for column in zip(COLUMNS, *table, strict=True)]
-    for row in (COLUMNS, tuple("-" * width for width in widths), *table):
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+    return [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (COLUMNS, tuple("-" * width for width in widths), *table)
+    ]
 
 
-def compare(model: str, args: argparse.Namespace) -> dict[str, Any]:
+@contextmanager
+def only_run() -> Iterator[None]:
+    """Refuses while another run measures on this machine. The system unlocks the file when its process ends, however it does."""
+    path = Path(tempfile.gettempdir()) / "pyruntime-compare.lock"
+    lock = os.open(path, os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(
+            f"compare.py: another run of it measures on this machine (it holds {path}): start this one when it has ended"
+        )
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def compare(model: str, args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """All figures, and their table with what stands above it, as lines."""
     works = list(dict.fromkeys(work for name in args.works for work in WORKS.get(name, [])))
     context = max((work.context for work in works), default=512)
     ours = Pyruntime(model, args.threads, context)
@@ -191,7 +219,8 @@ def compare(model: str, args: argparse.Namespace) -> dict[str, Any]:
         report["about"] = [runtime.about for runtime in (ours, *peers)]
         report["load_average"] = os.getloadavg()[0]
         busy = f"load average {report['load_average']:.1f} before the first turn"
-        print(f"\n{model}", *report["about"], busy, "", sep="\n", flush=True)
+        about = [*report["about"], busy]
+        print(f"\n{model}", *about, "", sep="\n", flush=True)
         for work in works:
             report[str(work)] = measure(work, ours, peers, args.repetitions)
             table += rows(str(work), report[str(work)])
@@ -201,8 +230,9 @@ def compare(model: str, args: argparse.Namespace) -> dict[str, Any]:
     finally:
         for runtime in (ours, *peers):
             runtime.close()
-    print_table(table)
-    return report
+    lines = markdown(table)
+    print(*lines, sep="\n", flush=True)
+    return report, [f"## {Path(model).name}", "", *(f"- {line}" for line in about), "", *lines, ""]
 
 
 def named_path(text: str) -> tuple[str, Path]:
@@ -219,6 +249,21 @@ def work_names(text: str) -> list[str]:
     return names
 
 
+def measure_all(args: argparse.Namespace) -> None:
+    """Writes the files after each model: a long run may be ended."""
+    reports, tables = [], []
+    for model in args.models:
+        report, lines = compare(model, args)
+        reports.append(report)
+        tables += lines
+        if args.json:
+            args.json.write_text(json.dumps(reports, indent=1) + "\n")
+        if args.markdown:
+            args.markdown.write_text("\n".join(tables))
+        if args.plot:
+            args.plot.write_text(plot.svg(reports))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", metavar="MODEL", nargs="+", type=lambda p: str(Path(p).resolve()))
@@ -229,18 +274,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=default_threads())
     parser.add_argument("--repetitions", type=int, default=5, help="turns that count (default: %(default)s)")
     parser.add_argument("--isa", help="what pyruntime is held to, such as avx2; a peer is what it was built for")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to this file")
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables to this file")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw them as SVG; plot.py draws what --json wrote")
     args = parser.parse_args()
     names = [Pyruntime.name, *(name for name, _ in args.peer)]
     if len(set(names)) < len(names):
         parser.error(f"each runtime needs a name of its own: {', '.join(names)}")
     if args.isa:
         os.environ["PYRUNTIME_ISA"] = args.isa  # the workers inherit it
-    reports = []
-    for model in args.models:
-        reports.append(compare(model, args))
-        if args.json:  # after each: a long run may be ended
-            args.json.write_text(json.dumps(reports, indent=1) + "\n")
+    with only_run():
+        measure_all(args)
 
 
 if __name__ == "__main__":

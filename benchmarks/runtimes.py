@@ -26,8 +26,20 @@ print(about().decode().strip())
 """
 
 
+def instruction_sets(system_info: str) -> str:
+    """Of `CPU : SSE3 = 1 | AVX512 = 0 | ...`, the line that llama.cpp prints of itself, what is there."""
+    flags = (flag.split(":")[-1].partition("=") for flag in system_info.split("|"))
+    return " ".join(name.strip() for name, _, value in flags if value.strip() not in ("", "0"))
+
+
+def reason(said: str) -> str:
+    """The line of a program's last words that tells why: what a debugger says of the stack may follow it."""
+    lines = said.strip().splitlines() or ["it says nothing"]
+    return next((line for line in reversed(lines) if "assert" in line.lower()), lines[-1])
+
+
 class PeerError(RuntimeError):
-    """A peer's program failed, perhaps with this setting alone."""
+    """A peer's program failed, perhaps with this setting alone. The last line is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +213,8 @@ class Programs:
                 text=True,
             )
         if done.returncode != 0:
-            raise PeerError(f"{' '.join(command)}: exit {done.returncode}\n{(done.stderr or done.stdout)[-2000:]}")
+            said = done.stderr or done.stdout
+            raise PeerError(f"{' '.join(command)}: exit {done.returncode}\n{said[-2000:]}\n{reason(said)}")
         return done.stdout
 
     def _flags(self) -> str:
@@ -210,7 +223,8 @@ class Programs:
         if library is None:
             return f"no libllama beside {self.folder / 'llama-bench'} to ask for its instruction sets"
         command = [sys.executable, "-c", _SYSTEM_INFO, str(library)]
-        return subprocess.run(command, env=self._environment, check=True, capture_output=True, text=True).stdout.strip()
+        done = subprocess.run(command, env=self._environment, check=True, capture_output=True, text=True)
+        return instruction_sets(done.stdout) or "it tells no instruction sets: it picks them as it starts"
 
 
 class Bindings:
@@ -221,7 +235,8 @@ class Bindings:
     def __init__(self, name: str, package: Path, path: str, threads: int, context: int) -> None:
         self.name = name
         self._workers = {s: Worker("bindings", path, threads, context, package, s[-1]) for s in self.settings}
-        self.about = f"{name}: {self._workers[self.settings[0]].call('about')}"
+        version, flags = self._workers[self.settings[0]].call("about")
+        self.about = f"{name}: {version}, {threads} threads: {instruction_sets(flags)}"
 
     def seconds(self, work: Work, setting: str) -> float:
         return float(self._workers[setting].call("run", asdict(work)))

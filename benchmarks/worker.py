@@ -103,16 +103,16 @@ class Bindings:
     def __init__(self, path: str, threads: str, context: str, package: str, flash_attention: str) -> None:
         sys.path.insert(0, str(Path(package).parent))
         self.lib = importlib.import_module(Path(package).name)
-        self.threads = int(threads)
+        n_threads = int(threads)
         self.model = self.lib.Llama(
-            path, n_ctx=int(context), n_threads=self.threads, n_threads_batch=self.threads, n_batch=512, n_ubatch=512,
+            path, n_ctx=int(context), n_threads=n_threads, n_threads_batch=n_threads, n_batch=512, n_ubatch=512,
             flash_attn=flash_attention == "1", verbose=False,
         )  # fmt: skip
         self.ids = np.random.default_rng(0).integers(0, self.model.n_vocab(), int(context)).tolist()
 
-    def about(self) -> str:
-        flags = self.lib.llama_print_system_info().decode().strip()
-        return f"{self.lib.__name__} {self.lib.__version__}, {self.threads} threads: {flags}"
+    def about(self) -> tuple[str, str]:
+        """Its version, and what it tells of its instruction sets."""
+        return f"{self.lib.__name__} {self.lib.__version__}", self.lib.llama_print_system_info().decode()
 
     def run(self, work: dict[str, int]) -> float:
         """Seconds. Steps of 512 tokens at most: llama_decode takes no more at a time."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import tiny_gguf
@@ -35,7 +38,7 @@ import sys
 arguments = " ".join(sys.argv)
 assert "-t 1 " in arguments and "-tb 1 -npp 16 -ntg 32 -npl 8,8" in arguments, arguments
 if "-fa 1" in arguments:
-    sys.exit("assertion failed")
+    sys.exit("GGML_ASSERT(S > 0) failed\\n#0 main ()\\n[Inferior 1 detached]")
 print("|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s |", file=sys.stderr)
 for seconds in 9, 2:
     print(f"|    16 |     32 |    8 |    384 |    0.1 |    1280 |  {{seconds}} |  28 |    9 |   30 |", file=sys.stderr)
@@ -67,6 +70,12 @@ def calls(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_gguf.write(tmp_path_factory.mktemp("model") / "tiny.gguf")
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """These runs measure nothing, and may run beside one that does."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
 def compare(model: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -111,7 +120,7 @@ def test_a_setting_that_a_peer_fails_with_is_told_and_another_one_taken(model: P
     program(folder / "llama-batched-bench", _LLAMA_BATCHED_BENCH)
     done = compare(model, "--peer", f"llama.cpp={folder}", "--works", "batch")
     assert done.returncode == 0, done.stderr
-    assert "llama.cpp fails with -fa 1: assertion failed" in done.stdout
+    assert "llama.cpp fails with -fa 1: GGML_ASSERT(S > 0) failed" in done.stdout
     assert "| generate 32 at 16, 8 together | llama.cpp | 128.0 tokens/s" in done.stdout
 
 
@@ -129,6 +138,59 @@ def test_start_gives_every_program_the_same_prompt(model: Path, tmp_path: Path) 
     together = found["generate 32 at 16, 8 together"]
     assert list(together["runtimes"]) == ["pyruntime"]
     assert together["unable"] == ["ik"]
+
+
+def test_the_tables_and_the_picture(model: Path, tmp_path: Path) -> None:
+    llama = peer(tmp_path / "llama", is_ik=False)
+    files = [tmp_path / name for name in ("report.json", "report.md", "report.svg", "again.svg")]
+    done = compare(
+        model, "--peer", f"llama<&.cpp={llama}", "--json", files[0], "--markdown", files[1], "--plot", files[2]
+    )
+    assert done.returncode == 0, done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 2 * 2
+    written = files[1].read_text().splitlines()
+    assert written[0] == "## tiny.gguf"
+    assert written[2].startswith("- pyruntime ")
+    assert [line for line in written if line.startswith("|")] == table
+
+    picture = ElementTree.parse(files[2])
+    bars = picture.findall("{*}rect")[1:]
+    (found,) = json.loads(files[0].read_text())
+    shares = [figures["share_of_peak"] for figures in found["prefill 512"]["runtimes"].values()]
+    assert [float(bar.get("width", "")) for bar in bars[:2]] == pytest.approx([420 * s for s in shares], abs=0.06)
+    assert max(float(bar.get("width", "")) for bar in bars[2:]) == 420  # in the caches: the fastest
+    texts = [text.text for text in picture.findall("{*}text")]
+    assert {"tiny: prefill 512", "tiny: generate 64 at 16", "llama<&.cpp", "64.0 tokens/s"} <= set(texts)
+    assert len(picture.findall("{*}line")) == 1  # the limit of the prompt
+    plot = [sys.executable, _BENCHMARKS / "plot.py", files[0], files[3]]
+    subprocess.run(list(map(str, plot)), check=True)
+    assert files[3].read_text() == files[2].read_text()
+
+
+def test_of_two_runs_at_once_the_second_one_refuses(model: Path, tmp_path: Path) -> None:
+    with (tmp_path / "pyruntime-compare.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = compare(model, "--works", "prefill")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert "another run of it measures on this machine" in done.stderr
+    assert compare(model, "--works", "prefill").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "sets"),
+    [
+        ("CPU : SSE3 = 1 | AVX = 1 | AVX512 = 0 | LLAMAFILE = 1 | REPACK = 1 | \n", "SSE3 AVX LLAMAFILE REPACK"),
+        ("AVX = 1 | AVX_VNNI = 0 | AVX2 = 1 | NEON = 0 | MATMUL_INT8 = 0 | ", "AVX AVX2"),
+        ("CPU : NEON = 1 | ARM_FMA = 1 | SVE_CNT = 16 | DOTPROD = 1", "NEON ARM_FMA SVE_CNT DOTPROD"),
+        ("", ""),
+    ],
+)
+def test_what_a_peer_was_built_for(line: str, sets: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(_BENCHMARKS)
+    runtimes = importlib.import_module("runtimes")
+    assert runtimes.instruction_sets(line) == sets
 
 
 def test_a_folder_without_a_peer_is_told(model: Path, tmp_path: Path) -> None:
