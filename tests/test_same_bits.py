@@ -85,15 +85,17 @@ def reference() -> Reference:
     return logits
 
 
-def of_all_ways(model: Model, ids: Ids, n_single: int, chunk: int = 7) -> Iterator[tuple[str, Logits]]:
-    """Logits of all positions, computed in one go; in chunks; and, from position 40 on, token by token."""
+def of_all_ways(model: Model, ids: Ids, n_single: int, chunk: int = 21) -> Iterator[tuple[str, Logits]]:
+    """Logits of all positions, computed in one go; in chunks, of so many that weights are unpacked for them, or read as they are;
+    and, from position 40 on, token by token."""
     engine = model.engine
     yield "whole", model.logits(ids)
     assert engine.counters()["largest_step"] == min(len(ids), engine.max_tokens)
 
-    with model.session() as session:
-        parts = [session.logits(ids[at : at + chunk]) for at in range(0, len(ids), chunk)]
-    yield f"chunks of {chunk}", np.concatenate(parts)
+    for size in (chunk, 7):
+        with model.session() as session:
+            parts = [session.logits(ids[at : at + size]) for at in range(0, len(ids[:150]), size)]
+        yield f"chunks of {size}", np.concatenate(parts)
 
     before = engine.counters()
     with model.session() as session:

@@ -132,7 +132,7 @@ void Engine::run(Executor& executor, const std::vector<Piece>& pieces, float* lo
     steps_++;
     tokens_ += s.n_tokens;
     largest_step_ = std::max(largest_step_, s.n_tokens);
-    direct_steps_ += s.n_tokens <= kDirectTokens;
+    direct_steps_ += s.n_tokens <= kernels_.direct_tokens;
 }
 
 void Engine::step(const std::vector<Piece>& pieces, float* logits, const Poll& poll) {

@@ -20,7 +20,9 @@ bool is_quantized(const PackedView& w) { return formats::find_type(w.type)->n_bl
 class Linear : public Operation {
   public:
     Linear(const Operands& o, bool gated)
-        : kernel_(o.context().kernels.matmul), tile_groups_(o.context().kernels.tile_groups) {
+        : kernel_(o.context().kernels.matmul),
+          direct_tokens_(o.context().kernels.direct_tokens),
+          tile_groups_(o.context().kernels.tile_groups) {
         const size_t n_outputs = o.step().outputs.size();
         const bool residual = !gated && o.step().inputs.size() == 2, bias = !gated && o.flag("bias");
         if (gated)
@@ -55,7 +57,7 @@ class Linear : public Operation {
     Rows rows() const override { return rows_; }
     int64_t items(const StepState& s) const override { return s.rows(rows_) > 0 ? groups_ : 0; }
     Grain grain(const StepState& s, int) const override {
-        const int64_t together = s.rows(rows_) > kDirectTokens ? tile_groups_ : 1;
+        const int64_t together = s.rows(rows_) > direct_tokens_ ? tile_groups_ : 1;
         const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
         return {together, std::max(together, round_up(kGrainProducts / products, together))};
     }
@@ -87,7 +89,7 @@ class Linear : public Operation {
         int64_t first = 0, groups = 0;  // of the step's items
     };
     decltype(KernelTable::matmul) kernel_;
-    int64_t tile_groups_;
+    int64_t direct_tokens_, tile_groups_;
     bool float_input_ = false;
     Rows rows_ = Rows::tokens;
     Buffer x_;

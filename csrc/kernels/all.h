@@ -109,6 +109,7 @@ inline void matmul(const MatmulArgs& a, int64_t first_group, int64_t last_group)
 constexpr KernelTable make_table(const char* name) {
     KernelTable t{};
     t.name = name;
+    t.direct_tokens = kDirectTokens;
     t.tile_groups = kTileGroups;
     t.attention_tile = kAttentionTile;
     t.quantize = quantize;

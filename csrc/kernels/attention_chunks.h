@@ -72,7 +72,7 @@ inline void byte_key_scores(const AttentionArgs&, const Queries& x, const uint8_
         f32x16 s[R];
         const int64_t bytes = ByteStore::packed_q8_0_bytes(blocks);
         const Keys rows(keys + g * bytes, blocks, size_t(bytes));
-        direct_tile<Q8_0::Dot, /*kHasMin=*/false, R>(rows, blocks, x.quantized, s);
+        direct_tile<Q8_0::Dot, /*kHasMin=*/false, R>(rows, blocks, x.quantized, 0, s);
         for (int r = 0; r < R; r++) store(e + r * kPageTokens + g * kLanes, s[r]);
     }
 }

@@ -13,7 +13,6 @@
 
 namespace pyruntime {
 
-constexpr int kDirectTokens = 4;      // up to so many tokens are multiplied straight from the packed weights
 constexpr int kMaxAttentionTile = 8;  // of every ISA
 constexpr int kMaxTileGroups = 2;     // of every ISA
 constexpr int kPeakShapes = 2;        // of the loop that measures
@@ -102,6 +101,7 @@ static inline int64_t groups_of(int64_t rows) { return (rows + kLanes - 1) / kLa
 
 struct KernelTable {
     const char* name;
+    int direct_tokens;  // up to so many are multiplied straight from the packed weights
     int tile_groups, attention_tile;
     void (*quantize)(const float* x, int64_t cols, int8_t* q, float* d, float* e, BlockSums* sums);  // one row
     void (*matmul)(const MatmulArgs& args, int64_t first_group, int64_t last_group);

@@ -12,6 +12,7 @@
 namespace pyruntime {
 namespace {
 
+constexpr int kDirectTile = 4;
 constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;  // 8 integer accumulators stay in registers; the float ones are touched once a block
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;

@@ -11,6 +11,7 @@
 namespace pyruntime {
 namespace {
 
+constexpr int kDirectTile = 8;  // of one group: 8 float + 8 int accumulators, in parts 8 more
 constexpr int kTileGroups = 2;  // a load of activations for each vpdpbusd would be as many as there are slots
 constexpr int kMatmulTile = 6;  // 12 float + 12 int accumulators, two weight vectors, activations: 27 of 32 registers
 constexpr int kMatmulTileInParts = 4;  // a third sum for each

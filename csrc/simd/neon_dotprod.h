@@ -13,6 +13,7 @@ namespace {
 
 // 16 int accumulators, 4 weights and 4 activations in 32 registers; the float accumulators are touched once a block.
 // Five tokens need as many instructions per sdot (2.4), six spill (GCC 12).
+constexpr int kDirectTile = 4;
 constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;

@@ -13,6 +13,7 @@
 namespace pyruntime {
 namespace {
 
+constexpr int kDirectTile = 4;
 constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;  // tokens whose accumulators stay in registers in a matrix-matrix product
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;

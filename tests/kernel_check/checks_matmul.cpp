@@ -12,7 +12,6 @@ namespace kernel_check {
 
 namespace formats = pyruntime::formats;
 using pyruntime::BlockSums;
-using pyruntime::kDirectTokens;
 using pyruntime::kLanes;
 using pyruntime::MatmulArgs;
 using pyruntime::PackedView;
@@ -33,23 +32,23 @@ struct Shape {
     std::vector<int64_t> tokens;  // ascending; the last is the batch that the others are compared with
 };
 
-// Around the widths of groups, tiles (4 and 12 tokens) and the step from direct to panel (4).
+// Around the widths of groups and tiles (4, 6, 8 and 12 tokens), and the step from direct to panel (after 8 or 16).
 const std::vector<Shape> kShapes = {
-    {1, 32, {1, 2, 3, 4, 5, 11, 12, 13, 25, 40}},
-    {15, 64, {1, 2, 3, 4, 5, 11, 12, 13, 25, 40}},
-    {16, 96, {1, 2, 3, 4, 5, 11, 12, 13, 25, 40}},
-    {17, 64, {1, 2, 3, 4, 5, 11, 12, 13, 25, 40}},
-    {33, 96, {1, 4, 5, 12, 13, 25}},
-    {31, 576, {1, 2, 3, 4, 5, 11, 13}},
-    {17, 1536, {1, 4, 5, 13}},
+    {1, 32, {1, 2, 3, 4, 5, 8, 9, 13, 16, 17, 40}},
+    {15, 64, {1, 2, 3, 4, 5, 8, 9, 13, 16, 17, 40}},
+    {16, 96, {1, 2, 3, 4, 5, 8, 9, 13, 16, 17, 40}},
+    {17, 64, {1, 2, 3, 4, 5, 8, 9, 13, 16, 17, 40}},
+    {33, 96, {1, 4, 5, 8, 9, 16, 17, 25}},
+    {31, 576, {1, 2, 3, 4, 5, 11, 17}},
+    {17, 1536, {1, 4, 9, 17}},
 };
 // Of the formats of blocks of 256.
 const std::vector<Shape> kWideShapes = {
-    {1, 256, {1, 2, 3, 4, 5, 11, 12, 13, 25, 40}},
-    {16, 512, {1, 2, 3, 4, 5, 11, 12, 13, 25}},
-    {33, 256, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}},
-    {31, 768, {1, 4, 5, 13}},
-    {17, 1536, {1, 4, 5, 13}},
+    {1, 256, {1, 2, 3, 4, 5, 8, 9, 13, 16, 17, 40}},
+    {16, 512, {1, 2, 3, 4, 5, 8, 9, 13, 17, 25}},
+    {33, 256, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22}},
+    {31, 768, {1, 4, 9, 17}},
+    {17, 1536, {1, 4, 9, 17}},
 };
 const std::vector<Shape> kFloatShapes = {
     {5, 1, {1, 3, 4, 5, 13}}, {18, 7, {1, 3, 4, 5, 13}}, {33, 45, {1, 3, 4, 5, 13}}};
@@ -280,7 +279,7 @@ void check_product(Run& run, uint32_t type, const Shape& shape, Profile profile,
     // Fewer tokens: the last ones of the batch, so that a read past the end meets the guard.
     for (int64_t n : shape.tokens) {
         if (n == all) continue;
-        run.begin(text("%s tokens %d, %s", name.c_str(), int(n), n <= kDirectTokens ? "direct" : "panel"));
+        run.begin(text("%s tokens %d, %s", name.c_str(), int(n), n <= run.k.direct_tokens ? "direct" : "panel"));
         const Output<float> part(size_t(p.output_size(n)));
         p.run(all - n, n, part.data());
         part.check_strips(run, "y");
