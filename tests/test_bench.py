@@ -265,7 +265,7 @@ def test_the_tables_of_a_profile(path: Path, command: Any, monkeypatch: pytest.M
     assert lines[6:] == [
         "",
         "prefill              weights     steps        ms   share  waiting  Tera-ops/s  of the machine's",
-        "linear ffn_down      Q4_K, Q6_K     30   500.000   50.0%   50.000         0.2               50%",
+        "linear ffn_down      Q4_K, Q6_K     30   500.000   50.0%   50.000       0.200               50%",
         "rope                                60   200.000   20.0%  100.000",
         "waiting at barriers                      150.000   15.0%",
         "starting threads                          10.000    1.0%",
@@ -274,7 +274,7 @@ def test_the_tables_of_a_profile(path: Path, command: Any, monkeypatch: pytest.M
         "all                                     1000.000  100.0%",
         "",
         "a token              weights     steps       ms   share  waiting  GB/s  of the machine's",
-        "linear ffn_down      Q4_K, Q6_K     30  200.000   50.0%   20.000    15               38%",
+        "linear ffn_down      Q4_K, Q6_K     30  200.000   50.0%   20.000  15.0               38%",
         "rope                                60   80.000   20.0%   40.000",
         "waiting at barriers                      60.000   15.0%",
         "starting threads                          4.000    1.0%",

@@ -138,24 +138,25 @@ def _profile_lines(found: Benchmark, width: int | None) -> list[str]:
     prefill, generate = found.profile.prefill, found.profile.generate
     return [
         "",
-        *_part_lines("prefill", prefill, prefill.seconds, ("Tera-ops/s", 1e12, machine.int8_peak), width),
+        *_part_lines("prefill", prefill, prefill.seconds, ("Tera-ops/s", 1e12, 3, machine.int8_peak), width),
         "",
-        *_part_lines("a token", generate, generate.seconds / generate.tokens, ("GB/s", 1e9, bandwidth), width),
+        *_part_lines("a token", generate, generate.seconds / generate.tokens, ("GB/s", 1e9, 1, bandwidth), width),
     ]
 
 
 def _part_lines(
-    title: str, part: Part, seconds: float, rate: tuple[str, float, float | None], width: int | None
+    title: str, part: Part, seconds: float, rate: tuple[str, float, int, float | None], width: int | None
 ) -> list[str]:
-    """seconds: what the table adds up to, part.seconds or a part of it. rate: its unit, how many of it, and the most of it."""
-    unit, of_unit, most = rate
+    """seconds: what the table adds up to, part.seconds or a part of it. rate: its unit, how much that is, digits, and the most of
+    the machine."""
+    unit, of_unit, digits, most = rate
 
     def milliseconds(value: float) -> str:
         return f"{1e3 * value * seconds / part.seconds:.3f}"
 
     rows = [(title, "weights", "steps", "ms", "share", "waiting", unit, "of the machine's")]
     for o in part.operations:
-        reached = f"{o.rate / of_unit:.3g}" if o.work else ""
+        reached = f"{o.rate / of_unit:.{digits}f}" if o.work else ""
         share = f"{o.rate / most:.0%}" if o.work and most else ""
         of_part = f"{o.seconds / part.seconds:.1%}"
         rows.append(
