@@ -69,9 +69,11 @@ def test_the_core_counts_all_of_the_time_once(path: Path, threads: int) -> None:
     for busy, waiting in zip(found["busy"], found["waiting"], strict=True):
         assert len(busy) == len(waiting) == n_steps
         assert all(seconds > 0 for seconds in busy)
-        assert 0.5 * found["elapsed"] <= sum(busy) + sum(waiting) <= found["elapsed"]
+        assert sum(busy) + sum(waiting) <= found["elapsed"]
         barriers = [i for i, seconds in enumerate(waiting) if seconds > 0]
         assert barriers == [] if threads == 1 else 5 < len(barriers) < n_steps
+    # The calling thread begins at once; another one begins when the system gives it a core.
+    assert sum(found["busy"][0]) + sum(found["waiting"][0]) >= 0.5 * found["elapsed"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
