@@ -102,7 +102,7 @@ def inspect(
     """
     path = os.fspath(path)
     with _core.GGUF(path) as file:
-        metadata, tensors = file.metadata, file.tensors
+        metadata, header, tensors = file.metadata, file.header, file.tensors
         blueprint, memory, obstacle = None, None, None
         try:
             blueprint = arch.blueprint(file, context)
@@ -112,7 +112,7 @@ def inspect(
         except PyruntimeError as error:
             obstacle = str(error)
         paths, n_bytes, version = file.paths, file.file_bytes, file.version
-    vocabulary, no_text = _vocabulary(metadata, path)
+    vocabulary, no_text = _vocabulary(header, path)
     return Inspection(
         path=path,
         files=tuple(paths),

@@ -20,9 +20,9 @@ _SHORTEST = 512  # positions of a default context, rather than a comfortable one
 
 # Measured on SmolLM2, Qwen2.5 and Gemma 3 once they have encoded a text: a token's share of what the tokenizer holds, with
 # its merge where the kind has them.
-_TOKENIZER_BYTES = {"gpt2": 640, "gemma4": 640, "llama": 250}
+_TOKENIZER_BYTES = {"gpt2": 60, "gemma4": 60, "llama": 175}
 _SAMPLER_BYTES = 24  # of a token: its logit, id, weight and rank
-_FIRST_USE_BYTES = 9 << 20  # modules of tokenizers and templates, and what a first conversation allocates once
+_FIRST_USE_BYTES = 13 << 20  # modules of tokenizers and templates, and what a first conversation allocates once
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def memory_needs(
         weights=_core.loaded_bytes(file, plan.weight_names, sorted(plan.flat)),
         page=_core.kv_page_bytes(list(plan.caches), kv_type),
         activations=_core.activation_bytes(plan.for_core(), MAX_TOKENS, threads),
-        vocabulary=_vocabulary_bytes(file.metadata),
+        vocabulary=_vocabulary_bytes(file.header),
         process=process,
         limit=limit,
         limited_by=limited_by,
@@ -110,7 +110,7 @@ def _default_context(needs: MemoryPlan) -> int:
 
 def _vocabulary_bytes(metadata: dict[str, Any]) -> int:
     tokens = metadata.get("tokenizer.ggml.tokens")
-    n_vocab = len(tokens) if isinstance(tokens, list) else 0
+    n_vocab = len(tokens) if isinstance(tokens, _core.Strings) else 0
     a_token = _TOKENIZER_BYTES.get(str(metadata.get("tokenizer.ggml.model")), max(_TOKENIZER_BYTES.values()))
     return n_vocab * (a_token + _SAMPLER_BYTES) + _FIRST_USE_BYTES
 

@@ -71,7 +71,7 @@ class Model:
         self.kv_type = kv_type
         n_threads = threads or default_threads()
         with _core.GGUF(self.path) as file:
-            self.metadata: dict[str, Any] = file.metadata
+            self._file = file  # closed below; its header stays
             blueprint = arch.blueprint(file, context)
             needs = memory_needs(file, blueprint.plan, blueprint.context, threads=n_threads, kv_type=kv_type, ram=ram)
             self.memory: MemoryPlan = fitted(needs, context is not None, self.path)
@@ -114,6 +114,12 @@ class Model:
     def n_vocab(self) -> int:
         return self.engine.n_vocab
 
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the file says of the model: numbers, texts, NumPy arrays, lists of texts. Made at the first use: a vocabulary takes
+        30 MB."""
+        return self._file.metadata
+
     @cached_property
     def unfused_plan(self) -> Plan:
         """The plan with fused operations taken apart: a value for every name, the same bits."""
@@ -147,7 +153,7 @@ class Model:
     def tokenizer(self) -> Tokenizer:
         from pyruntime.tokenizer import load_tokenizer  # with what it needs 50 ms, and token ids alone do without
 
-        tokenizer = load_tokenizer(self.metadata, self.path)
+        tokenizer = load_tokenizer(self._file.header, self.path)
         if tokenizer.n_vocab > self.n_vocab:
             raise GGUFError(
                 f"{printable(self.path)}: metadata tokenizer.ggml.tokens: {tokenizer.n_vocab} tokens, "
@@ -160,7 +166,7 @@ class Model:
         """The file's templates by name: "default" for a plain conversation, perhaps others; empty for a base model."""
         from pyruntime.chat_template import ChatTemplates
 
-        return ChatTemplates(self.metadata, self.tokenizer, printable(self.path))
+        return ChatTemplates(self._file.header, self.tokenizer, printable(self.path))
 
     @property
     def chat_template(self) -> ChatTemplate | None:

@@ -380,7 +380,7 @@ def test_a_context_that_memory_cannot_hold(path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_context_that_just_fits_can_be_filled(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_memory(path, 12 << 20, monkeypatch)
+    with_memory(path, 16 << 20, monkeypatch)
     fits = int(refusal(path, MemoryLimitError, context=1 << 20).rsplit(" ", 1)[1])
     with Model(path, threads=2, context=fits) as model, model.session() as session:
         session.append(tiny_gguf.ids(fits))

@@ -36,7 +36,7 @@ from gguf_maker import (
 )
 from gguf_maker import gguf as make
 
-from pyruntime._core import GGUF
+from pyruntime._core import GGUF, Strings
 from pyruntime.errors import GGUFError, UnsupportedError
 
 NEWER_TYPES: set[int] = set()  # ids that only a newer gguf package knows
@@ -106,6 +106,13 @@ def test_metadata_of_every_type(tmp_path):
             assert np.array_equal(metadata[key], array_written)
         assert metadata["strings"] == ["", "a", "▁été", "x" * 5000]
         assert file.metadata is metadata
+        header = file.header
+        assert header is file.header
+        assert list(header) == list(metadata)
+        strings = header["strings"]
+        assert isinstance(strings, Strings)
+        assert list(strings) == metadata["strings"]
+        assert all(header[name] == value for name, value in SCALARS.items())
         assert (file.version, file.alignment, file.file_bytes) == (3, 32, path.stat().st_size)
         assert (file.path, file.paths, file.tensors) == (str(path), [str(path)], [])
         assert repr(file) == f"GGUF({str(path)!r}, 0 tensors)"
@@ -174,6 +181,27 @@ def test_a_large_vocabulary_opens_in_milliseconds(tmp_path):
     metadata = GGUF(path).metadata
     assert metadata["words"] == words
     assert np.array_equal(metadata["scores"], scores)
+
+
+def test_strings_outlive_their_file(tmp_path):
+    words = ["", "a", "▁été", "x" * 5000]
+    path = save(tmp_path / "words.gguf", make((kv("words", ARRAY, array(STRING, *map(string, words))),)))
+    strings = GGUF(path).header["words"]
+    for some in (strings, Strings(words)):
+        assert list(some) == words
+        assert (len(some), some[1], some[-1]) == (4, "a", "x" * 5000)
+        assert (some[1:3], some[::-1]) == (words[1:3], words[::-1])
+        assert repr(some) == repr(words)
+        for i in (4, -5):
+            with pytest.raises(IndexError):
+                some[i]
+        with pytest.raises(ValueError, match="slice step cannot be zero"):
+            some[::0]
+    assert list(Strings([])) == []
+    with pytest.raises(TypeError, match="Strings are made of str"):
+        Strings(["a", 5])
+    with pytest.raises(UnicodeEncodeError):
+        Strings(["a\ud800"])
 
 
 # Split models

@@ -1,14 +1,20 @@
-"""What starting costs, in CPU time: less than anything else on a busy machine does it depend on the neighbours."""
+"""What starting costs, in CPU time: less than anything else on a busy machine does it depend on the neighbours. And in memory."""
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import gguf_maker
+import numpy as np
 import pytest
 import tiny_gguf
+from gguf_maker import ARRAY, FLOAT32, STRING
+from tokenizer_vocabulary import ALPHABET
 
 RUNS = 10  # the best of at most so many: an interrupt, a cold cache or a slow clock only ever adds
 
@@ -65,3 +71,55 @@ def test_what_a_terminal_needs_is_not_loaded_in_a_pipe(argv: list[str], tmp_path
     )
     run = subprocess.run([sys.executable, "-c", code], input="hello\n", check=True, capture_output=True, text=True)
     assert run.stderr.split() == []
+
+
+_COST_OF_A_VOCABULARY = """
+import json, sys
+from cost import cost
+from pyruntime import _core
+from pyruntime.tokenizer import load_tokenizer
+import tokenizers, sentencepiece
+with cost() as spent:
+    file = _core.GGUF(sys.argv[1])
+    tokenizer = load_tokenizer(file.header)
+    ids = tokenizer.encode("the quick brown fox")
+print(json.dumps([spent.megabytes, len(ids), "_metadata" in vars(file)]))
+"""
+
+
+def words(n: int) -> list[str]:
+    return ["".join(chr(97 + i // 26**k % 26) for k in range(4)) for i in range(n)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's peak is read from /proc")
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_large_vocabulary_takes_little_memory(kind: str, tmp_path: Path) -> None:
+    """150,000 tokens with as many merges, or 260,000 pieces with scores, up to the ids of a short text: with lists and dicts of
+    Python's, and the tables of a library that merges, it was 126 and 120 MB."""
+    string, array, kv = gguf_maker.string, gguf_maker.array, gguf_maker.kv
+    letters = [chr(97 + i) for i in range(26)]
+    if kind == "gpt2":
+        found = words(26**3 * 8)
+        tokens = dict.fromkeys([*ALPHABET, *(w[:n] for w in found for n in (2, 3, 4))])
+        lines = [f"{token[:-1]} {token[-1]}" for token in tokens if len(token) > 1]
+        more = [kv("tokenizer.ggml.pre", STRING, string("gpt-2"))]
+        more.append(kv("tokenizer.ggml.merges", ARRAY, array(STRING, *map(string, lines))))
+        allowed = 24  # measured: 16
+    else:
+        tokens = dict.fromkeys(["<unk>", "\u2581", *letters, *words(260_000)])
+        more = [kv("tokenizer.ggml.scores", ARRAY, array(FLOAT32, *np.arange(len(tokens), dtype="<f4")))]
+        allowed = 75  # measured: 56, most of it the library's
+    assert len(tokens) > 130_000
+    model = kv("tokenizer.ggml.model", STRING, string(kind))
+    path = tmp_path / "vocabulary.gguf"
+    path.write_bytes(
+        gguf_maker.gguf((model, kv("tokenizer.ggml.tokens", ARRAY, array(STRING, *map(string, tokens))), *more)).data
+    )
+    command = [sys.executable, "-c", _COST_OF_A_VOCABULARY, str(path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    megabytes, n_ids, lists_were_made = json.loads(run.stdout)
+    print(f"{megabytes:.1f} MB")
+    assert 4 <= n_ids <= 20
+    assert not lists_were_made
+    assert megabytes < allowed

@@ -124,6 +124,8 @@ MALFORMED = [
     ({"tokens": "abc"}, "tokenizer.ggml.tokens is of type str, not list"),
     ({"tokens": [*ALPHABET, 5]}, "tokenizer.ggml.tokens[256] is of type int, not str"),
     ({"tokens": ["a", "b", "a"]}, "tokenizer.ggml.tokens holds 'a' twice, as 0 and 2"),
+    ({"tokens": ["c", "b", "a", "a", "b", "b"]}, "tokenizer.ggml.tokens holds 'b' twice, as 1 and 5"),
+    ({"tokens": ["a", "\ud800"]}, "tokenizer.ggml.tokens holds '\\ud800', which has a lone surrogate"),
     ({"token_type": [1, 2]}, f"tokenizer.ggml.token_type has 2 entries for {N} tokens"),
     ({"token_type": np.zeros(N)}, "tokenizer.ggml.token_type is not an array of integers"),
     ({"token_type": "x" * N}, "tokenizer.ggml.token_type is not an array of integers"),

@@ -16,5 +16,6 @@ void register_kernels(pybind11::module_& m);
 void register_engine(pybind11::module_& m);
 void register_hardware(pybind11::module_& m);
 void register_sampler(pybind11::module_& m);
+void register_tokenizer(pybind11::module_& m);
 
 }  // namespace pyruntime::bindings

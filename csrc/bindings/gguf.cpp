@@ -22,6 +22,7 @@ namespace pyruntime::bindings {
 namespace {
 
 using gguf::File;
+using gguf::Strings;
 using gguf::TensorInfo;
 
 constexpr size_t kChunk = size_t{1} << 20;  // of raw bytes, so that dequantizing holds little besides its result
@@ -33,13 +34,24 @@ std::string encode_path(const py::object& path) {
 
 py::object decode_path(const std::string& path) { return py::module_::import("os").attr("fsdecode")(py::bytes(path)); }
 
-py::object to_python(const gguf::Value& value) {
+py::str to_str(std::string_view s) { return py::str(s.data(), s.size()); }
+
+py::list to_list(const Strings& strings) {
+    py::list list(strings.size());
+    for (size_t i = 0; i < strings.size(); ++i) list[i] = to_str(strings[i]);
+    return list;
+}
+
+// `owner`: of the file; null: strings become a list of their own.
+py::object to_python(const gguf::Value& value, const std::shared_ptr<File>& owner) {
     return std::visit(
-        [](const auto& v) -> py::object {
+        [&](const auto& v) -> py::object {
             using T = std::decay_t<decltype(v)>;
-            if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
-                          std::is_same_v<T, std::vector<std::string>>) {
+            if constexpr (std::is_arithmetic_v<T> || std::is_same_v<T, std::string>) {
                 return py::cast(v);
+            } else if constexpr (std::is_same_v<T, Strings>) {
+                if (!owner) return to_list(v);
+                return py::cast(std::shared_ptr<Strings>(owner, const_cast<Strings*>(&v)));  // bound without a setter
             } else {
                 py::array_t<typename T::value_type> array(static_cast<py::ssize_t>(v.size()));
                 std::copy(v.begin(), v.end(), array.mutable_data());
@@ -50,15 +62,47 @@ py::object to_python(const gguf::Value& value) {
 }
 
 // Made on first use and kept in the instance's __dict__, as functools.cached_property does.
-py::object metadata(const py::object& self) {
+py::object entries(const py::object& self, const char* name, bool keep_strings) {
     const py::dict cache = self.attr("__dict__");
-    if (!cache.contains("_metadata")) {
+    if (!cache.contains(name)) {
+        const auto file = self.cast<std::shared_ptr<File>>();
         py::dict dict;
-        for (const gguf::Entry& entry : self.cast<const File&>().metadata())
-            dict[py::cast(entry.key)] = to_python(entry.value);
-        cache["_metadata"] = dict;
+        for (const gguf::Entry& entry : file->metadata())
+            dict[py::cast(entry.key)] = to_python(entry.value, keep_strings ? file : nullptr);
+        cache[name] = dict;
     }
-    return cache["_metadata"];
+    return cache[name];
+}
+
+py::object metadata(const py::object& self) { return entries(self, "_metadata", /*keep_strings=*/false); }
+
+py::object header(const py::object& self) { return entries(self, "_header", /*keep_strings=*/true); }
+
+std::shared_ptr<Strings> make_strings(const py::list& values) {
+    auto strings = std::make_shared<Strings>();
+    strings->reserve(values.size());
+    for (const py::handle value : values) {
+        if (!PyUnicode_Check(value.ptr())) throw py::type_error("Strings are made of str");
+        Py_ssize_t n_bytes;
+        const char* text = PyUnicode_AsUTF8AndSize(value.ptr(), &n_bytes);
+        if (text == nullptr) throw py::error_already_set();  // a lone surrogate
+        strings->push_back({text, static_cast<size_t>(n_bytes)});
+    }
+    return strings;
+}
+
+py::str string_at(const Strings& strings, py::ssize_t i) {
+    if (i < 0) i += static_cast<py::ssize_t>(strings.size());
+    if (i < 0 || i >= static_cast<py::ssize_t>(strings.size())) throw py::index_error("Strings index out of range");
+    return to_str(strings[static_cast<size_t>(i)]);
+}
+
+py::list slice_of(const Strings& strings, const py::slice& slice) {
+    size_t start, stop, step, n;
+    if (!slice.compute(strings.size(), &start, &stop, &step, &n)) throw py::error_already_set();
+    py::list list(n);
+    for (size_t i = 0; i < n; ++i) list[i] = to_str(strings[start + i * step]);
+    return list;
 }
 
 py::list tensors(const py::object& self) {
@@ -123,6 +167,14 @@ void register_gguf(py::module_& m) {
                 .format(t.name, formats::find_type(t.type)->name, shape_of(t), t.offset, t.n_bytes);
         });
 
+    py::class_<Strings, std::shared_ptr<Strings>>(
+        m, "Strings", "An array of strings, kept as the file has it: each is made a str when it is asked for.")
+        .def(py::init(&make_strings), py::arg("values"))
+        .def("__len__", &Strings::size)
+        .def("__getitem__", &string_at, py::arg("i"))
+        .def("__getitem__", &slice_of, py::arg("part"))
+        .def("__repr__", [](const Strings& strings) { return py::repr(to_list(strings)); });
+
     py::class_<File, std::shared_ptr<File>>(
         m, "GGUF", py::dynamic_attr(),
         "A GGUF model file, version 2 or 3, or the first part of a split one.\n\n"
@@ -149,6 +201,9 @@ void register_gguf(py::module_& m) {
         .def_property_readonly("metadata", &metadata,
                                "A dict in the order of the file: int, float, bool and str, NumPy arrays of the "
                                "stored dtype, lists of str.")
+        .def_property_readonly("header", &header,
+                               "As metadata, but with Strings for lists of str: for a vocabulary a tenth of the time "
+                               "and of the memory.")
         .def_property_readonly("tensors", &tensors, "A list of TensorInfo, in the order of the file.")
         .def("read", &read, py::arg("name"), "The bytes of a tensor as they are stored: uint8, shape (n_bytes,).")
         .def("dequantize", &dequantize, py::arg("name"),

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "errors.h"
+#include "gguf/strings.h"
 
 namespace pyruntime::gguf {
 
@@ -18,8 +19,8 @@ class OsFile;
 using Value =
     std::variant<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, float, bool, std::string, uint64_t, int64_t,
                  double, std::vector<uint8_t>, std::vector<int8_t>, std::vector<uint16_t>, std::vector<int16_t>,
-                 std::vector<uint32_t>, std::vector<int32_t>, std::vector<float>, std::vector<bool>,
-                 std::vector<std::string>, std::vector<uint64_t>, std::vector<int64_t>, std::vector<double>>;
+                 std::vector<uint32_t>, std::vector<int32_t>, std::vector<float>, std::vector<bool>, Strings,
+                 std::vector<uint64_t>, std::vector<int64_t>, std::vector<double>>;
 
 struct Entry {
     std::string key;

@@ -70,12 +70,20 @@ T take_scalar(Cursor& cursor) {
     }
 }
 
+Strings take_strings(Cursor& cursor) {
+    const uint64_t n = cursor.take_string_count();
+    Strings strings;
+    strings.reserve(static_cast<size_t>(n));
+    for (uint64_t i = 0; i < n; ++i) strings.push_back(cursor.take_string());
+    strings.shrink_to_fit();
+    return strings;
+}
+
 template <typename T>
 std::vector<T> take_array(Cursor& cursor) {
-    constexpr bool is_string = std::is_same_v<T, std::string>;
-    const uint64_t n = is_string ? cursor.take_string_count() : cursor.take_count(sizeof(T), "array elements");
+    const uint64_t n = cursor.take_count(sizeof(T), "array elements");
     std::vector<T> values;
-    if constexpr (is_string || std::is_same_v<T, bool>) {
+    if constexpr (std::is_same_v<T, bool>) {
         values.reserve(static_cast<size_t>(n));
         for (uint64_t i = 0; i < n; ++i) values.push_back(take_scalar<T>(cursor));
     } else {
@@ -97,10 +105,12 @@ Value take_value(Cursor& cursor) {
     }
     const bool known = with_scalar_type(type, [&](auto tag) {
         using T = typename decltype(tag)::type;
-        if (is_array)
-            value.emplace<std::vector<T>>(take_array<T>(cursor));
-        else
+        if (!is_array)
             value.emplace<T>(take_scalar<T>(cursor));
+        else if constexpr (std::is_same_v<T, std::string>)
+            value.emplace<Strings>(take_strings(cursor));
+        else
+            value.emplace<std::vector<T>>(take_array<T>(cursor));
     });
     if (!known) cursor.fail(at, "GGUF has no value type " + std::to_string(type));
     return value;

@@ -83,11 +83,11 @@ def blueprint(file: _core.GGUF, context: int | None = None) -> Blueprint:
     GGUFError for metadata or shapes that do not fit, UnsupportedError for a family or a feature that this version does not
     compute, and for a tensor that the plan leaves out: without a bias or a norm a model talks, wrongly.
     """
-    architecture = file.metadata.get("general.architecture")
+    architecture = file.header.get("general.architecture")
     if not isinstance(architecture, str):
         raise GGUFError(f"{printable(file.path)}: metadata general.architecture: missing or not a string")
     build = find(architecture, file.path)  # first: what else is there depends on it
-    hparams = HParams(file.metadata, architecture, file.path, context)
+    hparams = HParams(file.header, architecture, file.path, context)
     weights = Weights.of(file)
     plan = build(PlanBuilder(hparams.path), hparams, weights)
     unused = {t.name for t in file.tensors} - set(plan.weight_names) - plan.unused

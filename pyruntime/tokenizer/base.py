@@ -27,7 +27,7 @@ class Tokenizer:
         """`obstacle` is why text cannot be encoded; `add_bos` holds where the metadata does not say."""
         self._vocabulary = vocabulary
         self._obstacle = obstacle
-        self._bytes: list[bytes | None] = [None] * len(vocabulary.tokens)
+        self._bytes: dict[int, bytes] = {}  # of the tokens that were decoded
 
         add_bos = vocabulary.add_bos if vocabulary.add_bos is not None else add_bos
         self.add_bos: bool = add_bos and vocabulary.bos_id is not None
@@ -37,11 +37,10 @@ class Tokenizer:
         self.end_ids: frozenset[int] = vocabulary.end_ids
         self.n_vocab: int = len(vocabulary.tokens)
 
-        tokens, types = vocabulary.tokens, vocabulary.types
-        control = [i for i, kind in enumerate(types) if kind in _CONTROL]
-        user_defined = [i for i, kind in enumerate(types) if kind == TokenType.USER_DEFINED]
+        control = vocabulary.of_types(*_CONTROL)
+        user_defined = vocabulary.of_types(TokenType.USER_DEFINED)
         # Tokens that only parse_special finds: CONTROL, and UNKNOWN, which must be as hard to forge.
-        self.special_tokens: dict[str, int] = {tokens[i]: i for i in control}
+        self.special_tokens: dict[str, int] = {vocabulary.tokens[i]: i for i in control}
         self._user_defined = self._longest_first(user_defined)
         self._all_special = self._longest_first(user_defined + control)
 
@@ -51,7 +50,7 @@ class Tokenizer:
         from pyruntime import _core
         from pyruntime.tokenizer import load_tokenizer
 
-        return load_tokenizer(_core.GGUF(str(path)).metadata, str(path))
+        return load_tokenizer(_core.GGUF(str(path)).header, str(path))
 
     # The hooks of a kind.
 
@@ -75,7 +74,7 @@ class Tokenizer:
 
     def id_of(self, token: str) -> int | None:
         """The id of a token given as the vocabulary spells it, or None."""
-        return self._vocabulary.ids.get(token)
+        return self._vocabulary.tokens.find(token)
 
     def encode(
         self, text: str, add_special: bool = True, parse_special: bool = False, at_start: bool = True
@@ -139,7 +138,7 @@ class Tokenizer:
         """The bytes of a token, and whether a token after it is still the first of the text."""
         i = self._checked(token_id)
         kind = self._vocabulary.types[i]
-        value = self._bytes[i]
+        value = self._bytes.get(i)
         if value is None:
             value = self._bytes[i] = self._bytes_of(self._vocabulary.tokens[i], kind)
         if kind in _CONTROL:

@@ -1,4 +1,8 @@
-"""BPE over bytes, and over pieces with U+2581 for a space. The merging is the `tokenizers` library's."""
+"""BPE over bytes, and over pieces with U+2581 for a space.
+
+Words are found by the `tokenizers` library's regular expressions, and merged by the core: the library's own tables of 150,000
+merges would take a third of a second and 40 MB, before the first token of an answer.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from pyruntime import _core
 from pyruntime.errors import UnsupportedError, shown
 from pyruntime.tokenizer.base import Tokenizer
 from pyruntime.tokenizer.pretokenizers import RULES, PreTokenizer
@@ -56,8 +61,9 @@ class BPETokenizer(Tokenizer):
         self.add_bos |= rule.force_bos and vocabulary.bos_id is not None
         self._rule = rule
         self._byte_tokens = _ALPHABET
-        self._engine: Any = None
-        self._complete = True  # every byte has a token
+        self._bpe: _core.BPE | None = None
+        self._words: Any = None  # the library's side
+        self._compose: Any = None
 
     def _bytes_of(self, token: str, kind: int) -> bytes:
         if kind == TokenType.NORMAL and all(char in _BYTE_OF for char in token):
@@ -65,44 +71,36 @@ class BPETokenizer(Tokenizer):
         return _bytes_of_any(token, kind)
 
     def _encode_piece(self, text: str, at_start: bool) -> list[int]:
-        if self._engine is None:
-            self._engine = self._build_engine()
+        if self._bpe is None:
+            self._prepare()
         try:
-            ids: list[int] = self._engine.encode(text, add_special_tokens=False).ids
+            words = self._words(text if self._compose is None else self._compose(text))
         except BaseException as error:  # the library's panic is no Exception
             if type(error).__name__ != "PanicException":
                 raise
             raise UnsupportedError(
                 f"a text of {len(text)} characters is beyond what the regular expressions of its splitting rule can take"
             ) from None
-        return ids if self._complete else [i for i in ids if i < self.n_vocab]
+        assert self._bpe is not None
+        return self._bpe.encode(words)
 
-    def _build_engine(self) -> Any:
-        """The library's tokenizer. Built at the first text, as a large vocabulary takes a third of a second."""
-        from tokenizers import Regex, models, normalizers, pre_tokenizers
-        from tokenizers import Tokenizer as Engine
+    def _prepare(self) -> None:
+        """At the first text: whoever passes ids does without."""
+        from tokenizers import Regex, normalizers, pre_tokenizers
 
-        vocab = {token: i for token, i in self._vocabulary.ids.items() if token not in self.special_tokens}
-        # A byte without a token still stands between its neighbours: it gets an id that `_encode_piece` drops.
-        missing = [token for token in self._byte_tokens if token not in vocab]
-        vocab.update((token, self.n_vocab + i) for i, token in enumerate(missing))
-        self._complete = not missing
-        rule = self._rule
-        engine = Engine(
-            models.BPE(
-                vocab=vocab,
-                merges=self._vocabulary.merges,
-                ignore_merges=rule.ignore_merges,
-                byte_fallback=rule.pieces,
-            )
-        )
-        if rule.nfc:
-            engine.normalizer = normalizers.NFC()
+        vocabulary, rule = self._vocabulary, self._rule
+        assert vocabulary.merges is not None
         steps: list[Any] = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rule.patterns]
-        if not rule.pieces:
-            steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False))
-        engine.pre_tokenizer = pre_tokenizers.Sequence(steps)
-        return engine
+        self._words = pre_tokenizers.Sequence(steps).pre_tokenize_str
+        self._compose = normalizers.NFC().normalize_str if rule.nfc else None
+        self._bpe = _core.BPE(
+            vocabulary.tokens,
+            vocabulary.merges,
+            control=list(self.special_tokens.values()),
+            bytes=self._byte_tokens,
+            pieces=rule.pieces,
+            whole_words=rule.ignore_merges,
+        )
 
 
 class CharacterBPETokenizer(BPETokenizer):
@@ -111,7 +109,8 @@ class CharacterBPETokenizer(BPETokenizer):
     def __init__(self, vocabulary: Vocabulary, rule: PreTokenizer, obstacle: str | None = None) -> None:
         super().__init__(vocabulary, rule, obstacle)
         self._byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
-        self._newlines: re.Pattern[str] | None = None  # runs of newlines that are tokens, but that no merges make
+        self._newlines: dict[str, int] = {}  # runs of newlines that are tokens, but that no merges make
+        self._at_newlines: re.Pattern[str] | None = None
 
     def _bytes_of(self, token: str, kind: int) -> bytes:
         if kind == TokenType.NORMAL:
@@ -119,25 +118,25 @@ class CharacterBPETokenizer(BPETokenizer):
         return _bytes_of_any(token, kind)
 
     def _encode_piece(self, text: str, at_start: bool) -> list[int]:
+        if self._bpe is None:
+            self._prepare()
         text = text.replace(" ", _SPACE)
-        if self._engine is None:
-            super()._encode_piece("", at_start)  # builds the engine
-            self._newlines = self._unmade_newlines()
-        if self._newlines is None:
+        if self._at_newlines is None:
             return super()._encode_piece(text, at_start)
         ids: list[int] = []
-        for i, part in enumerate(self._newlines.split(text)):
-            ids += [self._vocabulary.ids[part]] if i % 2 else super()._encode_piece(part, at_start)
+        for i, part in enumerate(self._at_newlines.split(text)):
+            ids += [self._newlines[part]] if i % 2 else super()._encode_piece(part, at_start)
         return ids
 
-    def _unmade_newlines(self) -> re.Pattern[str] | None:
-        runs = [token for token in self._vocabulary.ids if not token.strip("\n") and token not in self.special_tokens]
-        unmade = [
-            run for run in runs if super(CharacterBPETokenizer, self)._encode_piece(run, False) != [self.id_of(run)]
-        ]
-        if not unmade:
-            return None
-        return re.compile("(?<!\n)(" + "|".join(f"\n{{{len(run)}}}" for run in unmade) + ")(?!\n)")
+    def _prepare(self) -> None:
+        super()._prepare()
+        tokens, control = self._vocabulary.tokens, {*self.special_tokens.values()}
+        runs = [i for i, token in enumerate(tokens.encoded()) if not token.strip(b"\n") and i not in control]
+        made = super()._encode_piece
+        self._newlines = {tokens[i]: i for i in runs if made(tokens[i], False) != [i]}
+        if self._newlines:
+            lengths = "|".join(f"\n{{{len(run)}}}" for run in self._newlines)
+            self._at_newlines = re.compile(f"(?<!\n)({lengths})(?!\n)")
 
 
 def _bytes_of_any(token: str, kind: int) -> bytes:

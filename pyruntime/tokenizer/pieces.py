@@ -6,6 +6,7 @@ A GGUF file holds what a SentencePiece model holds. The model is written again f
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import struct
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pyruntime import _core
 from pyruntime.errors import GGUFError, shown
 from pyruntime.tokenizer.base import Tokenizer
 from pyruntime.tokenizer.token_type import TokenType
@@ -48,9 +50,11 @@ class Pieces:
     What a vocabulary lacks stands behind its end; those ids never leave this module.
     """
 
-    tokens: list[str]
-    scores: bytes  # float32, little-endian
-    types: list[int]
+    tokens: _core.Tokens
+    renamed: dict[int, str]  # tokens that the library does not take
+    added: list[str]
+    scores: bytes  # float32, little-endian, of all
+    types: bytearray  # of all
     unknown_id: int | None  # of the vocabulary: for bytes without a token; None: they are left out
     has_bytes: bool
 
@@ -66,32 +70,33 @@ def read_pieces(vocabulary: Vocabulary, fields: Fields) -> Pieces:
         types[unknown] = int(TokenType.UNKNOWN)
     _mark_bytes(vocabulary, types, fields)
 
-    tokens = list(vocabulary.tokens)
     unused = _unused_names(vocabulary)
     has_bytes = TokenType.BYTE in types
-    if "\0" in "".join(tokens):  # The library refuses such pieces, or leaves them out and says so on stderr.
-        for i in [i for i, token in enumerate(tokens) if "\0" in token]:
-            tokens[i], types[i] = next(unused), int(TokenType.CONTROL)
+    # The library refuses such pieces, or leaves them out and says so on stderr.
+    renamed = {i: next(unused) for i, token in enumerate(vocabulary.tokens.encoded()) if 0 in token}
+    for i in renamed:
+        types[i] = TokenType.CONTROL
+    added = []
     if unknown is None:
-        tokens.append(next(unused))
-        types.append(int(TokenType.UNKNOWN))
+        added.append(next(unused))
+        types.append(TokenType.UNKNOWN)
     if has_bytes:
-        tokens += [name for name in _BYTE_NAMES if name not in vocabulary.ids]
-        types += [int(TokenType.BYTE)] * (len(tokens) - len(types))
-    padding = bytes(4 * (len(tokens) - len(vocabulary.tokens)))
-    return Pieces(tokens, scores + padding, types, unknown, has_bytes)
+        missing = [name for name in _BYTE_NAMES if vocabulary.tokens.find(name) is None]
+        added += missing
+        types += bytes([TokenType.BYTE]) * len(missing)
+    return Pieces(vocabulary.tokens, renamed, added, scores + bytes(4 * len(added)), types, unknown, has_bytes)
 
 
-def _library_types(vocabulary: Vocabulary) -> list[int]:
+def _library_types(vocabulary: Vocabulary) -> bytearray:
     """Only one token can be UNKNOWN to the library; others are as unreachable for text as CONTROL is. The rest is NORMAL."""
     known = {int(kind): int(kind) for kind in TokenType} | {int(TokenType.UNKNOWN): int(TokenType.CONTROL)}
-    return [known.get(kind, int(TokenType.NORMAL)) for kind in vocabulary.types]
+    return vocabulary.types.translate(bytes(known.get(kind, int(TokenType.NORMAL)) for kind in range(256)))
 
 
-def _mark_bytes(vocabulary: Vocabulary, types: list[int], fields: Fields) -> None:
+def _mark_bytes(vocabulary: Vocabulary, types: bytearray, fields: Fields) -> None:
     """Give the tokens spelled <0x00> to <0xFF> the type BYTE, which a file without types does not say."""
     byte = int(TokenType.BYTE)
-    named = [i for name in _BYTE_NAMES if (i := vocabulary.ids.get(name)) is not None]
+    named = [i for name in _BYTE_NAMES if (i := vocabulary.tokens.find(name)) is not None]
     for i in named:
         if types[i] in (TokenType.CONTROL, TokenType.UNKNOWN):
             raise fields.error(f"tokens[{i}]", f"is the byte {vocabulary.tokens[i]} and a control or the unknown token")
@@ -107,7 +112,7 @@ def _scores(fields: Fields, n_tokens: int) -> bytes:
     if values is None:
         raise fields.error("scores", "is missing")
     with np.errstate(over="ignore"):
-        scores = np.array(values, "<f4")
+        scores = values.astype("<f4")
     wrong = np.flatnonzero(~np.isfinite(scores))
     if wrong.size:
         raise fields.error(f"scores[{wrong[0]}]", f"is {values[wrong[0]]}")
@@ -116,20 +121,21 @@ def _scores(fields: Fields, n_tokens: int) -> bytes:
 
 def _unused_names(vocabulary: Vocabulary) -> Iterator[str]:
     names = (f"<unused {i}>" for i in itertools.count())
-    return (name for name in names if name not in vocabulary.ids)
+    return (name for name in names if vocabulary.tokens.find(name) is None)
 
 
 def model_proto(pieces: Pieces, model_type: ModelType, normalizer: Normalizer) -> bytes:
     """The bytes of a SentencePiece model (`ModelProto`)."""
-    texts = [token.encode() for token in pieces.tokens]
-    heads = {n: _piece_head(n) for n in {*map(len, texts)}}
+    texts = itertools.chain(pieces.tokens.encoded(), (token.encode() for token in pieces.added))
+    head = functools.cache(_piece_head)
     ends = {kind: _number(3, kind) for kind in {*pieces.types}}  # SentencePiece.type
     scores = struct.iter_unpack("4s", pieces.scores)  # SentencePiece.score = 2, a fixed32
     # Joined by hand: Gemma has 262,144 of them, in 0.1 s.
-    parts = [
-        heads[len(text)] + text + b"\x15" + score + ends[kind]
-        for text, (score,), kind in zip(texts, scores, pieces.types, strict=True)
-    ]
+    proto = bytearray()
+    for i, (text, (score,), kind) in enumerate(zip(texts, scores, pieces.types, strict=True)):
+        if i in pieces.renamed:
+            text = pieces.renamed[i].encode()
+        proto += head(len(text)) + text + b"\x15" + score + ends[kind]
     trainer = _number(3, model_type) + _number(35, pieces.has_bytes)  # model_type, byte_fallback
     settings = (
         _message(2, normalizer.charsmap)  # precompiled_charsmap
@@ -137,8 +143,8 @@ def model_proto(pieces: Pieces, model_type: ModelType, normalizer: Normalizer) -
         + _number(4, normalizer.remove_extra_spaces)  # remove_extra_whitespaces
         + _number(5, True)  # escape_whitespaces
     )
-    parts += [_message(2, trainer), _message(3, settings)]  # ModelProto.trainer_spec, .normalizer_spec
-    return b"".join(parts)
+    proto += _message(2, trainer) + _message(3, settings)  # ModelProto.trainer_spec, .normalizer_spec
+    return bytes(proto)
 
 
 def _piece_head(n_bytes: int) -> bytes:
@@ -186,7 +192,7 @@ class PieceTokenizer(Tokenizer):
         if self._engine is None:
             self._engine = self._build_engine()
         ids: list[int] = self._engine.encode(text)
-        if len(self._pieces.tokens) == self.n_vocab:
+        if not self._pieces.added:
             return ids
         unknown = self._pieces.unknown_id
         if unknown is None:

@@ -6,7 +6,7 @@ HTML), and no token becomes user-defined, which any text could then spell (gpt-o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from pyruntime.tokenizer.token_type import TokenType
 
@@ -57,17 +57,17 @@ _FIM_ENDS = ("fim_pad", "fim_rep", "fim_sep")
 NAMED_IDS = ("bos", "eos", "eot", "eom", "unknown", "padding", *_FIM)  # <name>_token_id in the metadata
 NAMES = frozenset([*_ENDS, *(name for names in _FIM.values() for name in names)])
 
+Find = Callable[[str], int | None]
 
-def find_ends(
-    ids: Mapping[str, int], types: list[int], named: Mapping[str, int | None], made: Collection[str]
-) -> set[int]:
+
+def find_ends(find: Find, types: bytearray, named: Mapping[str, int | None], makes: Callable[[int], bool]) -> set[int]:
     """The tokens that end a turn. Makes tokens of these lists control tokens, which files often get wrong.
 
-    `ids`: token to id; `types`: of each token, changed in place; `named`: the ids of NAMED_IDS in the metadata;
-    `made`: tokens that merges make, which are text.
+    `find`: the id of a token; `types`: of each token, changed in place; `named`: the ids of NAMED_IDS in the metadata;
+    `makes`: whether merges make a token, which then is text.
     """
-    present = {name: ids[name] for name in NAMES if name in ids and name not in made}
-    html = [ids[name] for name in ("<s>", "</s>") if name in ids and types[ids[name]] == TokenType.USER_DEFINED]
+    present = {name: i for name in NAMES if (i := find(name)) is not None and not makes(i)}
+    html = [i for name in ("<s>", "</s>") if (i := find(name)) is not None and types[i] == TokenType.USER_DEFINED]
     if len(html) == 2:  # Gemma's: any text may hold them, and they end nothing
         present.pop("</s>", None)
 
@@ -83,30 +83,32 @@ def find_ends(
     ends.update(end for key in ("eos", "eot", "eom") if (end := named.get(key)) is not None)
 
     def all_end(*names: str) -> bool:
-        return all(ids.get(name) in ends for name in names)
+        return all(find(name) in ends for name in names)
 
     calls = all_end("<|call|>") or all_end("<|calls|>")
     if calls and (all_end("<|return|>") or all_end("<|flush|>")):
-        ends.discard(ids.get("<|end|>", -1))  # it ends a message of gpt-oss or Solar, of which a turn has several
-    if all_end("<|tool_response>", "</s>"):
-        ends.discard(ids["</s>"])  # Gemma 4's is HTML
-        types[ids["</s>"]] = TokenType.NORMAL
+        ends.difference_update({find("<|end|>")})  # it ends a message of gpt-oss or Solar, of which a turn has several
+    html_end = find("</s>")
+    if html_end is not None and all_end("<|tool_response>", "</s>"):
+        ends.discard(html_end)  # Gemma 4's is HTML
+        types[html_end] = TokenType.NORMAL
     return ends
 
 
-def find_strips(
-    ids: Mapping[str, int], types: list[int], model: str, architecture: str, pre: str
-) -> dict[int, tuple[bool, bool]]:
-    """Special tokens that take the white space to their (left, right) with them, by the names of model and rule."""
+def find_strips(find: Find, types: bytearray, model: str, architecture: str, pre: str) -> dict[int, tuple[bool, bool]]:
+    """Special tokens that take the white space to their (left, right) with them, by the names of model and rule.
+
+    `find`: the id of a token.
+    """
     mask = None
     if any(name in pre for name in ("jina-v2-de", "jina-v2-es", "jina-v2-code")) or any(
         name in architecture for name in ("nomic-bert-moe", "jina-bert-v3")
     ):
-        mask = ids.get("<mask>")
+        mask = find("<mask>")
     elif any(name in model.lower() for name in ("phi-3", "phi3")):
         special = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
-        keep = {ids.get(name) for name in ("<unk>", "<s>", "<|endoftext|>")}
+        keep = {find(name) for name in ("<unk>", "<s>", "<|endoftext|>")}
         return {i: (False, True) for i, kind in enumerate(types) if kind in special and i not in keep}
     elif "modern-bert" in model.lower():
-        mask = ids.get("[MASK]")
+        mask = find("[MASK]")
     return {} if mask is None else {mask: (True, False)}

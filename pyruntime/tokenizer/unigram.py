@@ -46,11 +46,11 @@ def _charsmap(fields: Fields) -> bytes:
     """
     key = "precompiled_charsmap"
     values = fields.array(key, int, "bytes")
-    if not values:
+    if values is None or not values.size:
         return b""
-    if min(values) < -128 or max(values) > 255:
+    if values.min() < -128 or values.max() > 255:
         raise fields.error(key, "is not an array of bytes")
-    data = np.array(values, np.int16).astype(np.uint8).tobytes()
+    data = values.astype(np.int16).astype(np.uint8).tobytes()
     size = int.from_bytes(data[:4], "little")
     # Steps stay inside blocks of 256 units: with whole blocks, to look at a unit's base is enough.
     if size % 1024 or not 0 < size < len(data) - 4:

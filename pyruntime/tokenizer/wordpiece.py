@@ -63,7 +63,8 @@ class WordPieceTokenizer(Tokenizer):
         from tokenizers import models, normalizers, pre_tokenizers
 
         continuations, words = {}, {}
-        for i, (token, kind) in enumerate(zip(self._vocabulary.tokens, self._vocabulary.types, strict=True)):
+        for i, (text, kind) in enumerate(zip(self._vocabulary.tokens.encoded(), self._vocabulary.types, strict=True)):
+            token = text.decode()
             if kind not in (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED):
                 word = token.removeprefix(_WORD)
                 if word == token:
@@ -85,7 +86,7 @@ class WordPieceTokenizer(Tokenizer):
 
 def _special(vocabulary: Vocabulary, fields: Fields, token: str, *names: str) -> int:
     """The id that the metadata gives under one of `names`, or the token's own."""
-    found = [fields.token_id(name, len(vocabulary.tokens)) for name in names] + [vocabulary.ids.get(token)]
+    found = [fields.token_id(name, len(vocabulary.tokens)) for name in names] + [vocabulary.tokens.find(token)]
     known = next((i for i in found if i is not None), None)
     if known is None:
         raise fields.error(f"{names[0]}_token_id", f"is missing, and there is no token {token}")
