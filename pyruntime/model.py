@@ -116,8 +116,7 @@ class Model:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the file says of the model: numbers, texts, NumPy arrays, lists of texts. Made at the first use: a vocabulary takes
-        30 MB."""
+        """What the file says of the model: numbers, texts, NumPy arrays, lists of texts. Made when it is asked for."""
         return self._file.metadata
 
     @cached_property
