@@ -5,17 +5,22 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from pyruntime.errors import NumericsError
 from pyruntime.reasoning import Splitter, mark_tokens, overlap
 from pyruntime.sampling import Sampling
 from pyruntime.session import Ids, Session
 
 if TYPE_CHECKING:
     from pyruntime import _core
+    from pyruntime._core import Logprobs
+    from pyruntime.speculation import Guesser, Speculation
     from pyruntime.tokenizer import Tokenizer
 
 MAX_LOGPROBS = 1024  # of the likeliest tokens: what is more is a distribution, and `Session.append` gives its logits
@@ -35,10 +40,11 @@ class TokenLogprob:
 @dataclass(slots=True)
 class Generation:
     """What came out. `ids` are the generated tokens, without the end token; `finish_reason` is "stop" (an end token or a stop
-    string), "length" (max_tokens or the context) or "interrupted". `timings` are seconds and token counts. `reasoning` is what
-    a model thought before it answered in a chat, without its marks; `text` is without it, and `ids` are all of it.
-    `logprobs`, where they were asked for, has an entry for each of `ids`. `dropped_messages` is how many of a chat's oldest
-    messages were left out of the prompt, since the context could not hold them."""
+    string), "length" (max_tokens or the context) or "interrupted". `timings` are seconds and token counts; of the
+    "drafted_tokens", which were guessed, the "accepted_tokens" were right. `reasoning` is what a model thought before it
+    answered in a chat, without its marks; `text` is without it, and `ids` are all of it. `logprobs`, where they were asked for,
+    has an entry for each of `ids`. `dropped_messages` is how many of a chat's oldest messages were left out of the prompt,
+    since the context could not hold them."""
 
     text: str
     ids: list[int]
@@ -101,16 +107,32 @@ class Job:
         self._cached = len(session)
         self._prefill_ended: float | None = None
         self._ended: float | None = None
+        self._drawn = 0
+        self._drafted = self._accepted = 0  # tokens that were guessed, and that were guessed right
+        self.ahead = False  # whether the session may hold tokens that are not taken yet
 
-    def accept(self, token: int) -> str:
-        """Takes a drawn token; returns the text that is certain now."""
+    def take(self, ids: list[int], logprobs: list[Logprobs], guesses: list[int]) -> Iterator[str]:
+        """Takes the tokens that a step drew, up to where the text ends; yields for each the text that is certain now."""
+        self._drafted += len(guesses)
+        for token, found, guess in zip_longest(ids, logprobs, guesses[: len(ids)]):
+            text = self._accept(token, found)
+            self._accepted += token == guess
+            if self.finish_reason is not None:
+                self.settle()
+            yield text
+            if self.finish_reason is not None:
+                return
+        self.ahead = False
+
+    def _accept(self, token: int, logprobs: Logprobs | None) -> str:
+        self._drawn += 1
         if self._prefill_ended is None:
             self._prefill_ended = time.perf_counter()
         if token in self._end_ids and not (self._splitter and self._splitter.closes(self._marks.get(token, ""))):
             return self._end("stop")
         self.ids.append(token)
-        if self.logprobs is not None and (found := self.sampler.logprobs) is not None:
-            (_, logprob), top = found
+        if self.logprobs is not None and logprobs is not None:
+            (_, logprob), top = logprobs
             self.logprobs.append(TokenLogprob(token, logprob, top))
         self.feed = np.array([token], np.int32)
         # Rows that pad the vocabulary beyond the tokenizer's have no text; a model should not draw them, and may.
@@ -122,6 +144,23 @@ class Job:
         elif len(self.ids) >= self._max_new:
             text += self._end("length")
         return text
+
+    def settle(self) -> None:
+        """Takes out of the session what a step computed beyond the tokens taken; the last of those need not be computed."""
+        held = self.prompt_tokens + max(self._drawn - 1, 0)
+        if self.ahead and len(self.session) > held:
+            self.session.rewind(held)
+        self.ahead = False
+
+    @property
+    def known(self) -> list[int]:
+        """The text so far, prompt included."""
+        return [*self.session.ids, *self.feed.tolist()]
+
+    @property
+    def guessable(self) -> int:
+        """How many tokens it makes sense to guess after the one to be fed: a step draws one more."""
+        return self._max_new - len(self.ids) - 1 if self._drawn else 0
 
     @property
     def prefill(self) -> tuple[int, int]:
@@ -142,6 +181,8 @@ class Job:
             "prefill_seconds": prefilled - self._started,
             "generate_tokens": len(self.ids),
             "generate_seconds": ended - prefilled,
+            "drafted_tokens": self._drafted,
+            "accepted_tokens": self._accepted,
         }
         return Generation(
             self.text, self.ids, self.finish_reason or "interrupted", self.prompt_tokens, self.sampler.seed, timings,
@@ -184,45 +225,69 @@ class Job:
         return text, False
 
 
-def run(engine: _core.Engine, jobs: Sequence[Job]) -> Iterator[tuple[int, str]]:
+def run(engine: _core.Engine, jobs: Sequence[Job], speculation: Speculation | None = None) -> Iterator[tuple[int, str]]:
     """Advances all jobs, yielding (index of the job, new text) for each token drawn, until all have ended.
 
-    A step holds one token of each sequence that generates and, in what room is left, prompts in chunks.
+    A step holds one token of each sequence that generates and, in what room is left, prompts in chunks. Tokens are guessed once
+    a single job is left: several share the weights that a step reads already.
     """
     active = list(range(len(jobs)))
-    while active:
-        pieces = []
-        chosen = []
-        room = engine.max_tokens
-        for i in sorted(active, key=lambda i: len(jobs[i].feed)):
-            chunk = jobs[i].feed[:room]
-            if len(chunk) == 0:
-                break
-            room -= len(chunk)
-            whole = len(chunk) == len(jobs[i].feed)
-            pieces.append((jobs[i].session.sequence, chunk, jobs[i].sampler if whole else None))
-            chosen.append((i, chunk))
-        drawn = engine.step_and_sample(pieces)
-        for (i, chunk), (_, _, sampler), token in zip(chosen, pieces, drawn, strict=True):
-            if sampler is None:
-                jobs[i].feed = jobs[i].feed[len(chunk) :]
-                jobs[i].sampler.accept_all(chunk.tolist())
-                continue
-            yield i, jobs[i].accept(token)
-        active = [i for i in active if jobs[i].finish_reason is None]
+    with ExitStack() as stack:
+        guesser: Guesser | None = None
+        while active:
+            guesses: list[int] = []
+            if speculation is not None and len(active) == 1 and (room := jobs[active[0]].guessable):
+                if guesser is None:
+                    guesser = stack.enter_context(speculation.guesser(jobs[active[0]].known))
+                guesses = guesser.guess(min(room, engine.max_tokens - 1))
+            chosen = _chunks(jobs, active, engine.max_tokens)
+            pieces = []
+            for i, chunk in chosen:
+                whole = len(chunk) == len(jobs[i].feed)
+                jobs[i].ahead = bool(guesses)
+                fed = np.append(chunk, np.array(guesses, np.int32)) if guesses else chunk
+                pieces.append((jobs[i].session.sequence, fed, jobs[i].sampler if whole else None, len(guesses)))
+            drawn = engine.step_and_sample(pieces)
+            if guesser is not None and room:
+                guesser.drew(drawn[0][0])
+            for (i, chunk), (ids, logprobs, error) in zip(chosen, drawn, strict=True):
+                if not ids:
+                    jobs[i].feed = jobs[i].feed[len(chunk) :]
+                    jobs[i].sampler.accept_all(chunk.tolist())
+                    continue
+                for text in jobs[i].take(ids, logprobs, guesses):
+                    yield i, text
+                if error and jobs[i].finish_reason is None:
+                    raise NumericsError(error)
+            active = [i for i in active if jobs[i].finish_reason is None]
+
+
+def _chunks(jobs: Sequence[Job], active: Sequence[int], room: int) -> list[tuple[int, Ids]]:
+    """What a step of `room` tokens takes of which jobs, those with the fewest first."""
+    chosen = []
+    for i in sorted(active, key=lambda i: len(jobs[i].feed)):
+        chunk = jobs[i].feed[:room]
+        if len(chunk) == 0:
+            break
+        room -= len(chunk)
+        chosen.append((i, chunk))
+    return chosen
 
 
 class Stream:
     """The answer as it comes: iterate for pieces of text, or over `parts()` for the reasoning too, then read `result`.
 
     Made by `Model.stream` and `Model.stream_chat`. Ctrl-C raises KeyboardInterrupt out of the iteration; the session stays
-    consistent, and `result` holds what there is.
+    consistent, and `result` holds what there is. Until the iteration ends, or `close()`, the session may be some tokens ahead of
+    the text.
     """
 
-    def __init__(self, engine: _core.Engine, job: Job, owned: Session | None = None) -> None:
+    def __init__(
+        self, engine: _core.Engine, job: Job, owned: Session | None = None, speculation: Speculation | None = None
+    ) -> None:
         self._job = job
         self._owned = owned  # a session made for this generation alone
-        self._parts = _parts(engine, job, owned)
+        self._parts = _parts(engine, job, owned, speculation)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -254,10 +319,12 @@ class Stream:
 
 
 # Not a method: a generator that holds its Stream, and is held by it, would keep the memory of a dropped one.
-def _parts(engine: _core.Engine, job: Job, owned: Session | None) -> Generator[tuple[str, str], None, None]:
+def _parts(
+    engine: _core.Engine, job: Job, owned: Session | None, speculation: Speculation | None
+) -> Generator[tuple[str, str], None, None]:
     seen = 0
     try:
-        for _, text in run(engine, [job]):
+        for _, text in run(engine, [job], speculation):
             reasoning, seen = job.reasoning[seen:], len(job.reasoning)
             if reasoning or text:
                 yield reasoning, text
@@ -267,5 +334,6 @@ def _parts(engine: _core.Engine, job: Job, owned: Session | None) -> Generator[t
 
 def _end(job: Job, owned: Session | None) -> None:
     job.interrupt()
+    job.settle()
     if owned is not None:
         owned.close()

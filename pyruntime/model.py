@@ -21,6 +21,7 @@ from pyruntime.prompts import new_job, new_stream, prompt_ids, rendered
 from pyruntime.reasoning import Splitter
 from pyruntime.sampling import Sampling, SamplingOptions, choose
 from pyruntime.session import Ids, Session, as_ids
+from pyruntime.speculation import Speculation, require_same_vocabulary
 from pyruntime.system import MAX_THREADS, default_threads
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Model:
     kv_type: how keys and values are kept. q8_0 takes about half the memory of f16 and is a little less exact (docs/numerics.md).
     ram: bytes that the process may take in all; default is what the system and the cgroup have left.
     progress: called while weights load, progress(done, total) in bytes, at most every 20 ms.
+    draft: a smaller model of the same vocabulary, which guesses tokens that this one checks several at a time; it stays open.
+    speculation: whether tokens are guessed at all, without a draft model out of the text itself. The results are the same bits,
+        and it adapts itself so that it costs at most 1 % of the time and that of a token (docs/performance.md, "Speculation").
 
     Raises GGUFError (a bad file), UnsupportedError (an architecture, type or feature of another version) or MemoryLimitError
     (weights and context do not fit), before memory is taken. Safe to use from several threads: their steps queue.
@@ -58,6 +62,8 @@ class Model:
         kv_type: KVType = "f16",
         ram: int | None = None,
         progress: Callable[[int, int], object] | None = None,
+        draft: Model | None = None,
+        speculation: bool = True,
     ) -> None:
         self.path = os.fspath(path)
         if threads is not None and not 1 <= operator.index(threads) <= MAX_THREADS:
@@ -68,10 +74,16 @@ class Model:
             raise ValueError(f"kv_type must be one of {', '.join(get_args(KVType))}, not {kv_type!r}")
         if ram is not None and operator.index(ram) < 1:
             raise ValueError(f"ram must be at least 1 byte, not {ram}")
+        if draft is not None and not isinstance(draft, Model):
+            raise TypeError(f"draft must be a Model, not {type(draft).__name__}")
+        if draft is not None and not speculation:
+            raise ValueError("a draft model is given, and speculation is off: give one or the other")
         self.kv_type = kv_type
         n_threads = threads or default_threads()
         with _core.GGUF(self.path) as file:
             self._file = file  # closed below; its header stays
+            if draft is not None:
+                require_same_vocabulary(self.path, file.header, draft.path, draft._file.header)
             blueprint = arch.blueprint(file, context)
             needs = memory_needs(file, blueprint.plan, blueprint.context, threads=n_threads, kv_type=kv_type, ram=ram)
             self.memory: MemoryPlan = fitted(needs, context is not None, self.path)
@@ -91,6 +103,7 @@ class Model:
                 kv_max_bytes=self.memory.kv_limit,
                 progress=progress,
             )
+        self.speculation = Speculation(self.n_vocab, draft) if speculation else None
 
     # What it is
 
@@ -235,7 +248,7 @@ class Model:
             for i, p in enumerate(prompts):
                 sessions.append(self.session())
                 jobs.append(new_job(self, sessions[-1], prompt_ids(self, p), request, i))
-            for _ in run(self.engine, jobs):
+            for _ in run(self.engine, jobs, self.speculation):
                 pass
             results = [job.result() for job in jobs]
         finally:
@@ -341,7 +354,7 @@ class Model:
 
     def close(self) -> None:
         """Frees the weights once no session holds them. Idempotent."""
-        self._engine = None
+        self._engine = self.speculation = None
 
     def __enter__(self) -> Model:
         return self

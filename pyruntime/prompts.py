@@ -51,7 +51,7 @@ def new_stream(
         if session is None:
             used.close()
         raise
-    return Stream(model.engine, job, owned=used if session is None else None)
+    return Stream(model.engine, job, used if session is None else None, model.speculation)
 
 
 def new_job(

@@ -99,9 +99,11 @@ class Model:
 
     def __init__(
         self, path: Path, threads: int | None = None, context: int | None = None, kv_type: str = "f16",
-        ram: int | None = None, progress: Any = None,
+        ram: int | None = None, progress: Any = None, draft: "Model | None" = None, speculation: bool = True,
     ) -> None:  # fmt: skip
         self.path = str(path)
+        self.draft = draft
+        self.speculation = speculation
         self.threads = threads or 2
         self.context = context or Model.context
         self.kv_type = kv_type
@@ -143,6 +145,8 @@ class Model:
             "max_tokens": max_tokens,
             "stop": stop,
             "context": self.context,
+            "speculation": self.speculation,
+            "draft": self.draft and [self.draft.path, self.draft.context],
             "kv_type": self.kv_type,
         }
         answers: dict[str, Any] = {

@@ -214,7 +214,23 @@ def test_sampling_flags(cli: Cli) -> None:
 
 def test_no_flag_leaves_the_defaults(cli: Cli) -> None:
     defaults = asdict(Sampling()) | {"max_tokens": None, "stop": [], "context": 512, "kv_type": "f16"}
+    defaults |= {"speculation": True, "draft": None}
     assert json.loads(cli.generate("options").out) == json.loads(json.dumps(defaults))
+
+
+@pytest.mark.parametrize("verb", ["generate", "chat"])
+def test_speculation(cli: Cli, tmp_path: Path, verb: str) -> None:
+    small = tmp_path / "small.gguf"
+    small.write_text("fake")
+    ask = {"generate": (["options"], b""), "chat": ([], b"options\n")}[verb]
+    drafted = json.loads(cli(verb, cli.model, *ask[0], "--draft", str(small), "--context", "77", stdin=ask[1]).out)
+    assert (drafted["draft"], drafted["speculation"]) == ([str(small), 77], True)
+    off = json.loads(cli(verb, cli.model, *ask[0], "--no-speculation", stdin=ask[1]).out)
+    assert (off["draft"], off["speculation"]) == (None, False)
+    both = cli(verb, cli.model, *ask[0], "--draft", str(small), "--no-speculation", stdin=ask[1])
+    assert_one_line_error(both, 2, "--draft", "--no-speculation")
+    small.write_text("fail GGUFError")
+    assert_one_line_error(cli(verb, cli.model, *ask[0], "--draft", str(small), stdin=ask[1]), 3, "the GGUFError of")
 
 
 def test_json(cli: Cli) -> None:

@@ -203,16 +203,16 @@ def test_a_draw_that_fails_takes_the_step_back(model: Model) -> None:
         a.append(IDS[:70])
         b.append(IDS[:3])
         with pytest.raises(NumericsError, match="no token is left to draw"):
-            model.engine.step_and_sample([(a.sequence, IDS[70:75], greedy), (b.sequence, IDS[:70], nothing_left)])
+            model.engine.step_and_sample([(a.sequence, IDS[70:75], greedy, 0), (b.sequence, IDS[:70], nothing_left, 0)])
         assert (len(a), len(b), model.engine.counters()["pages"]) == (70, 3, 3)
-        drawn = model.engine.step_and_sample([(a.sequence, IDS[70:75], None), (b.sequence, IDS[3:5], greedy)])
-        assert drawn == [-1, int(model.logits(IDS[:5])[-1].argmax())]
+        drawn = model.engine.step_and_sample([(a.sequence, IDS[70:75], None, 0), (b.sequence, IDS[3:5], greedy, 0)])
+        assert drawn == [([], [], ""), ([int(model.logits(IDS[:5])[-1].argmax())], [], "")]
         assert a.append(IDS[75:76]).tobytes() == expected(model, IDS[:76])
 
 
 def test_a_sampler_of_another_vocabulary(model: Model) -> None:
     with model.session() as session, pytest.raises(ValueError, match=f"a sampler of 7 tokens, where the model has {N}"):
-        model.engine.step_and_sample([(session.sequence, IDS[:1], Sampling().sampler(7))])
+        model.engine.step_and_sample([(session.sequence, IDS[:1], Sampling().sampler(7), 0)])
 
 
 # Threads

@@ -90,12 +90,12 @@ struct Batch {
     std::vector<std::shared_ptr<Sequence>> sequences;
     std::vector<std::shared_ptr<Sampler>> samplers;
 
-    void add(const Engine& engine, const BoundSequence& sequence, Ids piece_ids, Want want) {
+    void add(const Engine& engine, const BoundSequence& sequence, Ids piece_ids, int64_t n_outputs) {
         if (sequence.engine() != &engine) throw std::invalid_argument("a session of another model");
         if (piece_ids.ndim() != 1) throw std::invalid_argument("token ids must be one-dimensional");
         require_aligned(piece_ids.data(), "token ids");
         sequences.push_back(sequence.get());
-        pieces.push_back({sequences.back().get(), piece_ids.data(), piece_ids.size(), want});
+        pieces.push_back({sequences.back().get(), piece_ids.data(), piece_ids.size(), n_outputs});
         ids.push_back(std::move(piece_ids));
     }
 };
@@ -171,8 +171,8 @@ Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, in
     int64_t outputs = 0;
     for (const auto& [sequence, ids, want] : pieces) {
         if (want < 0 || want > 2) throw std::invalid_argument("want must be 0 (none), 1 (last) or 2 (all)");
-        batch.add(engine, *sequence, ids, Want(want));
-        outputs += batch.pieces.back().outputs();
+        batch.add(engine, *sequence, ids, want == 2 ? ids.size() : want);
+        outputs += batch.pieces.back().n_outputs;
     }
     Logits logits = out ? *out : Logits({outputs, engine.n_vocab()});
     if (logits.ndim() != 2 || logits.shape(0) != outputs || logits.shape(1) != engine.n_vocab())
@@ -187,17 +187,23 @@ Logits step(Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, in
     return logits;
 }
 
-std::vector<int32_t> step_and_sample(
-    Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, std::shared_ptr<Sampler>>>& pieces) {
+using Entry = Logprobs::Entry;
+using BoundDrawn = std::tuple<std::vector<int32_t>, std::vector<std::pair<Entry, std::vector<Entry>>>, std::string>;
+
+std::vector<BoundDrawn> step_and_sample(
+    Engine& engine, const std::vector<std::tuple<BoundSequence*, Ids, std::shared_ptr<Sampler>, int64_t>>& pieces) {
     Batch batch;
-    std::vector<Sampler*> samplers;
-    for (const auto& [sequence, ids, sampler] : pieces) {
-        batch.add(engine, *sequence, ids, Want::last);
+    std::vector<Draw> draws;
+    for (const auto& [sequence, ids, sampler, n_guessed] : pieces) {
+        batch.add(engine, *sequence, ids, 0);
         batch.samplers.push_back(sampler);
-        samplers.push_back(sampler.get());
+        draws.push_back({batch.pieces.back(), sampler.get(), n_guessed});
     }
     const py::gil_scoped_release release;
-    return engine.step_and_sample(std::move(batch.pieces), samplers, signals_pending);
+    std::vector<BoundDrawn> drawn;
+    for (Drawn& d : engine.step_and_sample(std::move(draws), signals_pending))
+        drawn.emplace_back(std::move(d.ids), std::move(d.logprobs), std::move(d.error));
+    return drawn;
 }
 
 py::dict stop_profile(Engine& engine) {
@@ -225,7 +231,7 @@ class BoundCapture {
     }
     void step(const BoundSequence& sequence, Ids ids, std::vector<Logits> out) {
         Batch batch;
-        batch.add(*engine_, sequence, std::move(ids), Want::none);
+        batch.add(*engine_, sequence, std::move(ids), 0);
         if (out.size() != widths_.size()) throw std::invalid_argument("an array is needed for each value");
         std::vector<float*> to;
         for (size_t i = 0; i < out.size(); i++) {
@@ -250,10 +256,10 @@ class BoundCapture {
 void register_engine(py::module_& m) {
     m.def(
         "activation_bytes",
-        [](const py::dict& plan, int64_t max_tokens, int n_threads, int64_t context) {
-            return activation_bytes(read_plan(plan), max_tokens, n_threads, context);
+        [](const py::dict& plan, int64_t max_tokens, int n_threads) {
+            return activation_bytes(read_plan(plan), max_tokens, n_threads);
         },
-        py::arg("plan"), py::arg("max_tokens"), py::arg("n_threads"), py::arg("context"),
+        py::arg("plan"), py::arg("max_tokens"), py::arg("n_threads"),
         "Bytes that a step's values and the threads' scratch will take.");
     m.def(
         "loaded_bytes", &loaded_bytes, py::arg("file"), py::arg("weights"), py::arg("flat"),
@@ -291,8 +297,9 @@ void register_engine(py::module_& m) {
         .def("step", &step, py::arg("pieces"), py::arg("out").noconvert() = py::none(),
              "pieces: [(Sequence, int32 ids, want)], want 0 none, 1 last, 2 all. Returns float32 (outputs, n_vocab).")
         .def("step_and_sample", &step_and_sample, py::arg("pieces"),
-             "pieces: [(Sequence, int32 ids, Sampler | None)]. Returns the next id of each sequence, -1 without a "
-             "sampler.")
+             "pieces: [(Sequence, int32 ids, Sampler | None, how many of the last ids are guesses)]. Returns of each "
+             "piece (the ids drawn: one more than guesses were right, none without a sampler; their log probabilities "
+             "as Sampler.logprobs, or none; what a NumericsError would say of the draw after them, or nothing).")
         .def(
             "capture",
             [](std::shared_ptr<Engine> e, const py::dict& plan, const std::vector<int>& values) {

@@ -1,7 +1,9 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "dispatch/fp_env.h"
 #include "dispatch/isa.h"
@@ -117,8 +119,7 @@ void Engine::run(Executor& executor, const std::vector<Piece>& pieces, float* lo
                                                 std::to_string(t) + " is outside 0.." + std::to_string(n_vocab_ - 1));
                 s.positions[row] = p.sequence->length() + t;
                 s.piece_of[row] = int32_t(s.pieces.size() - 1);
-                if (p.want == Want::all || (p.want == Want::last && t == p.n - 1))
-                    s.output_rows[size_t(s.n_outputs++)] = s.n_tokens;
+                if (t >= p.n - p.n_outputs) s.output_rows[size_t(s.n_outputs++)] = s.n_tokens;
                 s.n_tokens++;
             }
         }
@@ -140,37 +141,82 @@ void Engine::step(const std::vector<Piece>& pieces, float* logits, const Poll& p
     run(*executor_, pieces, logits, poll);
 }
 
-std::vector<int32_t> Engine::step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers,
-                                             const Poll& poll) {
-    if (samplers.size() != pieces.size())
-        throw std::invalid_argument("a step needs a sampler, or none, for each piece");
-    size_t n_sampled = 0;
-    for (size_t i = 0; i < pieces.size(); i++) {
-        pieces[i].want = samplers[i] ? Want::last : Want::none;
-        n_sampled += samplers[i] != nullptr;
-        if (samplers[i] && samplers[i]->n_vocab() != n_vocab_)
-            throw std::invalid_argument("a sampler of " + std::to_string(samplers[i]->n_vocab()) +
+std::vector<Drawn> Engine::step_and_sample(std::vector<Draw> draws, const Poll& poll) {
+    int64_t n_guessed = 0;
+    for (const Draw& d : draws) {
+        if (d.sampler && d.sampler->n_vocab() != n_vocab_)
+            throw std::invalid_argument("a sampler of " + std::to_string(d.sampler->n_vocab()) +
                                         " tokens, where the model has " + std::to_string(n_vocab_));
+        if (d.n_guessed < 0 || d.n_guessed >= std::max<int64_t>(d.piece.n, 1) || (d.n_guessed > 0 && !d.sampler))
+            throw std::invalid_argument("guesses need a sampler, and a token before them");
+        n_guessed += d.n_guessed;
     }
     const Hold hold(*this, poll);
-    sampled_logits_.resize(std::max(sampled_logits_.size(), n_sampled * size_t(n_vocab_)));
-    run(*executor_, pieces, sampled_logits_.data(), poll);
-    std::vector<int32_t> ids(pieces.size(), -1);
+    const auto attempt = [&] {
+        std::vector<Piece> pieces;
+        int64_t n_outputs = 0;
+        for (Draw& d : draws) {
+            d.piece.n_outputs = d.sampler ? 1 + d.n_guessed : 0;
+            n_outputs += d.piece.n_outputs;
+            pieces.push_back(d.piece);
+        }
+        sampled_logits_.resize(std::max(sampled_logits_.size(), size_t(n_outputs * n_vocab_)));
+        run(*executor_, pieces, sampled_logits_.data(), poll);
+    };
+    // A guess may take the page that memory does not have, or be what the model overflows on.
+    const auto again = [&] {
+        if (n_guessed == 0) throw;
+        for (Draw& d : draws) d.piece.n -= std::exchange(d.n_guessed, 0);
+        attempt();
+    };
+    try {
+        attempt();
+    } catch (const MemoryLimitError&) {
+        again();
+    } catch (const std::bad_alloc&) {
+        again();
+    } catch (const NumericsError&) {
+        again();
+    }
+    std::vector<Drawn> drawn;
     const float* logits = sampled_logits_.data();
     try {
-        for (size_t i = 0; i < pieces.size(); i++) {
-            if (!samplers[i]) continue;
-            const Sequence& sequence = *pieces[i].sequence;
-            for (int64_t t = 0; t < pieces[i].n; t++)
-                samplers[i]->accept(state_.ids[size_t(state_.pieces[i].first_row + t)]);
-            ids[i] = samplers[i]->sample(logits, uint64_t(sequence.length()));
-            logits += n_vocab_;
+        for (size_t i = 0; i < draws.size(); i++) {
+            drawn.push_back(draws[i].sampler ? draw(draws[i], state_.pieces[i], logits) : Drawn());
+            logits += draws[i].piece.n_outputs * n_vocab_;
         }
     } catch (...) {
-        for (const Piece& p : pieces) p.sequence->rewind(p.sequence->length() - p.n);
+        for (size_t i = 0; i < draws.size(); i++) draws[i].piece.sequence->rewind(state_.pieces[i].first_position);
         throw;
     }
-    return ids;
+    return drawn;
+}
+
+Drawn Engine::draw(const Draw& from, const PieceState& state, const float* logits) {
+    Sampler& sampler = *from.sampler;
+    const int32_t* ids = state_.ids.data() + state.first_row;
+    const int64_t n_certain = state.n_tokens - from.n_guessed;
+    for (int64_t t = 0; t < n_certain; t++) sampler.accept(ids[t]);
+    Drawn drawn;
+    int64_t held = n_certain;  // of the piece's tokens those that stay
+    for (int64_t at = n_certain;; at++) {
+        try {
+            drawn.ids.push_back(sampler.sample(logits, uint64_t(state.first_position + at)));
+        } catch (const NumericsError& error) {
+            if (drawn.ids.empty()) throw;
+            drawn.error = error.what();  // for the caller to raise where the tokens before it have not ended the text
+            held = at - 1;               // as a step that fails leaves it
+            break;
+        }
+        if (const Logprobs* of_last = sampler.logprobs())
+            drawn.logprobs.emplace_back(of_last->chosen(), of_last->top());
+        held = at;
+        if (at == state.n_tokens || drawn.ids.back() != ids[at]) break;
+        sampler.accept(ids[at]);
+        logits += n_vocab_;
+    }
+    from.piece.sequence->rewind(state.first_position + held);
+    return drawn;
 }
 
 Engine::Capture::Capture(Engine& engine, PlanSpec plan, const std::vector<int>& kept)
@@ -191,8 +237,8 @@ void Engine::Capture::step(const Piece& piece, const std::vector<float*>& to, co
     if (to.size() != n_kept_) throw std::invalid_argument("a place is needed for each value");
     const Hold hold(engine_, poll);
     Piece wanted = piece;
-    wanted.want = outputs_ ? Want::all : Want::none;
-    logits_.resize(std::max(logits_.size(), size_t(wanted.outputs() * engine_.n_vocab_)));
+    wanted.n_outputs = outputs_ ? wanted.n : 0;
+    logits_.resize(std::max(logits_.size(), size_t(wanted.n_outputs * engine_.n_vocab_)));
     engine_.run(*executor_, {wanted}, logits_.data(), poll);
     for (size_t i = 0; i < n_kept_; i++) {
         const Executor::Matrix value = executor_->kept(i, engine_.state_);

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/executor.h"
@@ -24,14 +25,24 @@ struct EngineConfig {
     std::string isa;  // empty: PYRUNTIME_ISA, else the best
 };
 
-enum class Want { none, last, all };  // positions of a piece whose logits are returned
-
 struct Piece {
     Sequence* sequence;
     const int32_t* ids;
     int64_t n;
-    Want want;
-    int64_t outputs() const { return want == Want::all ? n : want == Want::last ? 1 : 0; }
+    int64_t n_outputs;  // the last positions, whose logits are returned
+};
+
+// A piece after which tokens are drawn, by a sampler or none. The last n_guessed of its ids guess what will be drawn.
+struct Draw {
+    Piece piece;
+    Sampler* sampler;
+    int64_t n_guessed;
+};
+
+struct Drawn {
+    std::vector<int32_t> ids;                                                        // none without a sampler
+    std::vector<std::pair<Logprobs::Entry, std::vector<Logprobs::Entry>>> logprobs;  // of each id, if computed
+    std::string error;  // of the draw after the last of them: what a NumericsError says; empty: there was none
 };
 
 class Engine {
@@ -61,11 +72,12 @@ class Engine {
     // NumericsError.
     void step(const std::vector<Piece>& pieces, float* logits, const Poll& poll);
 
-    // A step, then the next token of each piece that has a sampler (nullptr: none, and -1 is returned for it). The
-    // sampler accepts the ids of the piece first; the drawn id is accepted with the step that takes it. Throws what
-    // step() throws, and NumericsError where no token is left to draw.
-    std::vector<int32_t> step_and_sample(std::vector<Piece> pieces, const std::vector<Sampler*>& samplers,
-                                         const Poll& poll);
+    // A step, then the next token of each piece that has a sampler; while it is the one guessed, the token after it
+    // too. The sampler accepts the ids of the piece first, but of the guesses those that were drawn; the last drawn id
+    // is accepted with the step that takes it. Guesses that were not drawn leave the sequence again: it and the sampler
+    // are as after a step for each drawn token. What fails on account of a guess is done again without guesses. Throws
+    // what step() throws, and NumericsError where no token is left for the first draw of a piece.
+    std::vector<Drawn> step_and_sample(std::vector<Draw> draws, const Poll& poll);
 
     // Runs steps of another plan of the same model, over the same weights and sequences, and gives values of it.
     class Capture {
@@ -104,6 +116,7 @@ class Engine {
     };
     void check(const std::vector<Piece>& pieces) const;
     void run(Executor& executor, const std::vector<Piece>& pieces, float* logits, const Poll& poll);
+    Drawn draw(const Draw& from, const PieceState& state, const float* logits);
 
     EngineConfig config_;
     const KernelTable& kernels_;

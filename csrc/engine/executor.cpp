@@ -32,21 +32,14 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
     for (size_t v = 0; v < plan_.values.size(); v++)
         buffers.emplace_back(plan_.values[v], arena_.get() + arena.offsets[v], max_tokens_, int(v) == plan_.logits);
     for (int id : kept) kept_.push_back(buffers[size_t(id)]);
-    const BuildContext build{kernels_, weights, pages, buffers, context, threads_.size()};
-    size_t shared_bytes = 0;
+    const BuildContext build{kernels_, weights, pages, buffers, context};
     for (size_t i = 0; i < plan_.steps.size(); i++) {
-        size_t next = i + 1;
-        while (next < phases.size() && phases[next].row_wise) next++;
-        steps_.push_back(
-            {make_operation(plan_.steps[i], plan_, build), phases[i].row_wise, phases[i].barrier_after, next});
+        steps_.push_back({make_operation(plan_.steps[i], plan_, build), phases[i].row_wise, phases[i].barrier_after});
         scratch_bytes_ = std::max(scratch_bytes_, steps_.back().operation->scratch_bytes());
-        shared_bytes = std::max(shared_bytes, steps_.back().operation->shared_bytes());
     }
     scratch_bytes_ = size_t(round_up(int64_t(scratch_bytes_), 64));
     scratch_ = allocate(scratch_bytes_ * size_t(threads_.size()), "scratch");
-    shared_ = allocate(shared_bytes, "partial results");
     next_item_ = std::make_unique<std::atomic<int64_t>[]>(steps_.size() + 1);
-    counters_ = std::make_unique<std::atomic<int64_t>[]>(n_counters());
 }
 
 namespace {
@@ -90,9 +83,6 @@ class Executor::Laps {
 void Executor::run(StepState& s, const Poll& poll) {
     const auto began = Clock::now();
     for (size_t i = 0; i <= steps_.size(); i++) next_item_[i].store(0, std::memory_order_relaxed);
-    for (size_t i = 0; i < n_counters(); i++) counters_[i].store(0, std::memory_order_relaxed);
-    s.shared = shared_.get();
-    s.counters = counters_.get();
     s.cancelled.store(false, std::memory_order_relaxed);
     std::atomic<bool> finite{true};
     threads_.run([&](int thread) {
@@ -122,17 +112,15 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread, Laps& laps
         if (poll()) s.cancelled.store(true, std::memory_order_relaxed);
         polled = Clock::now();
     };
-    const auto run_rows = [&](size_t i, int64_t first, int64_t last) {
-        if (s.cancelled.load(std::memory_order_relaxed)) return;
-        steps_[i].operation->run(s, scratch, first, last);
-        stats_[size_t(thread)].items += last - first;
-        laps.was_busy(i);
-    };
-    for (size_t i = 0; i < steps_.size();) {
+    for (size_t i = 0; i < steps_.size(); i++) {
         const Operation& op = *steps_[i].operation;
         const int64_t n = op.items(s);
-        if (steps_[i].row_wise) {
-            run_rows(i, n * thread / n_threads, n * (thread + 1) / n_threads);
+        if (s.cancelled.load(std::memory_order_relaxed)) {
+            // nothing but the barriers is left to do
+        } else if (steps_[i].row_wise) {
+            const int64_t first = n * thread / n_threads, last = n * (thread + 1) / n_threads;
+            op.run(s, scratch, first, last);
+            stats_[size_t(thread)].items += last - first;
         } else if (n > 0) {
             const Grain grain = op.grain(s, n_threads);
             for (int64_t first, last; take(next_item_[i], n, grain, n_threads, first, last);) {
@@ -141,18 +129,12 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread, Laps& laps
                 stats_[size_t(thread)].items += last - first;
                 check();
             }
-            laps.was_busy(i);
         }
-        const size_t at = i++;
-        if (!steps_[at].barrier_after || n_threads == 1) continue;
-        // The rows of one token cannot be shared: who comes last does what follows alone, and nobody waits twice.
-        const size_t end = s.n_tokens == 1 ? steps_[at].next_shared : i;
-        barrier_.wait(check, [&] {
-            laps.has_waited(at);
-            for (; i < end; i++) run_rows(i, 0, steps_[i].operation->items(s));
-        });
-        laps.has_waited(at);
-        i = end;
+        laps.was_busy(i);
+        if (steps_[i].barrier_after && n_threads > 1) {
+            barrier_.wait(check);
+            laps.has_waited(i);
+        }
     }
 }
 

@@ -51,13 +51,11 @@ class Executor {
     struct Step {
         std::unique_ptr<Operation> operation;
         bool row_wise, barrier_after;
-        size_t next_shared;  // the first step behind it that is not row-wise
     };
     struct alignas(64) ThreadStats {
         int64_t items = 0;
     };
     class Laps;
-    size_t n_counters() const { return size_t(kCountersPerThread * threads_.size()); }
     void run_thread(StepState& s, const Poll& poll, int thread, Laps& laps);
 
     PlanSpec plan_;
@@ -71,8 +69,6 @@ class Executor {
     std::vector<Buffer> kept_;
     std::vector<Step> steps_;
     std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // of each step
-    AlignedBytes shared_;
-    std::unique_ptr<std::atomic<int64_t>[]> counters_;
     std::vector<ThreadStats> stats_;
     Profile profile_;  // without threads: off
     Barrier barrier_;

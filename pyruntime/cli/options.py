@@ -90,6 +90,7 @@ KV_TYPES = ("f16", "f32", "q8_0")  # of pyruntime.model.KVType, whose import tak
 
 def add_load_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """What `open_model` reads."""
+    parser.set_defaults(draft=None, no_speculation=False)
     group = parser.add_argument_group("model")
     group.add_argument(
         "--context", type=count, metavar="N", help="tokens of context (default: the model's, up to 8192)"
@@ -107,6 +108,9 @@ def add_load_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Those of `add_load_options`, and what a prompt is made with."""
     group = add_load_options(parser)
+    help = "a smaller model of the same vocabulary, which guesses tokens that this one checks several at a time"
+    group.add_argument("--draft", metavar="MODEL", help=help)
+    group.add_argument("--no-speculation", action="store_true", help="never guess tokens; the result is the same")
     group.add_argument("--system", type=utf8, metavar="TEXT", help="the system message")
     group.add_argument("--show-prompt", action="store_true", help="show on stderr the text that the model gets")
 
@@ -180,8 +184,11 @@ def find_model(name: str) -> Path:
 
 
 def open_model(args: argparse.Namespace) -> Model:
-    """Load `args.model`; see `find_model`."""
+    """Load `args.model`, and the draft model before it; see `find_model`."""
+    if args.draft is not None and args.no_speculation:
+        raise UsageError("--draft guesses tokens, which --no-speculation forbids")
     path = find_model(args.model)
+    draft_path = None if args.draft is None else find_model(args.draft)
 
     with _ended_by_ctrl_c():  # an interrupted import of NumPy raises ImportError, with a page of advice
         from pyruntime.memory import hold_to
@@ -190,10 +197,13 @@ def open_model(args: argparse.Namespace) -> Model:
     threads = _threads(args.threads)
     if args.ram is not None:
         hold_to(args.ram, threads)
+    options = {"threads": threads, "context": args.context, "kv_type": args.kv_type, "ram": args.ram}
+    draft = None
+    if draft_path is not None:
+        with told("loading the draft model", "MB") as progress:
+            draft = Model(draft_path, progress=progress, **options)
     with told("loading", "MB") as progress:
-        model = Model(
-            path, threads=threads, context=args.context, kv_type=args.kv_type, ram=args.ram, progress=progress
-        )
+        model = Model(path, progress=progress, draft=draft, speculation=not args.no_speculation, **options)
     if model.context > model.trained_context:
         note(f"pyruntime: the model was trained on {model.trained_context} tokens: past them its answers degrade")
     return model

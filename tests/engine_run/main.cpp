@@ -84,7 +84,7 @@ void run(const std::string& model, const std::string& plan_path, int threads, co
     std::vector<float> logits(ids.size() * size_t(engine.n_vocab()));
     for (size_t at = 0; at < ids.size(); at += kChunk) {
         const int64_t n = std::min<int64_t>(kChunk, int64_t(ids.size() - at));
-        engine.step({{sequence.get(), &ids[at], n, Want::all}}, &logits[at * size_t(engine.n_vocab())], nullptr);
+        engine.step({{sequence.get(), &ids[at], n, n}}, &logits[at * size_t(engine.n_vocab())], nullptr);
     }
     std::ofstream out(out_path, std::ios::binary);
     out.write(reinterpret_cast<const char*>(logits.data()), std::streamsize(logits.size() * sizeof(float)));

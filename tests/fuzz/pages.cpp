@@ -123,7 +123,7 @@ void step(Engine& engine, Sequence& sequence, Input& input) {
     std::vector<float> logits(kVocab);
     const int64_t before = sequence.length();
     try {
-        engine.step({{&sequence, ids.data(), int64_t(ids.size()), Want::last}}, logits.data(), nullptr);
+        engine.step({{&sequence, ids.data(), int64_t(ids.size()), 1}}, logits.data(), nullptr);
     } catch (const Error&) {  // numbers that overflow, or no room
         fuzz::require(sequence.length() == before, "a step that fails changes nothing");
         return;
