@@ -9,6 +9,8 @@ INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
 def main() -> int:
     """`pyruntime.cli.main`, with Ctrl-C quiet from here on: importing that takes long enough to be interrupted."""
+    # NumPy's threads, of which nothing here makes use, spin for 50 ms of processor time when it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from pyruntime.cli import main as run
 

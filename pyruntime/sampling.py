@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -122,7 +122,7 @@ class Sampling:
 
     def with_seed(self) -> Sampling:
         """Itself if it has a seed, otherwise a copy with a fresh one: what a generation starts from and reports."""
-        return self if self.seed is not None else dataclasses.replace(self, seed=secrets.randbits(64))
+        return self if self.seed is not None else dataclasses.replace(self, seed=int.from_bytes(os.urandom(8)))
 
     def sampler(
         self, n_vocab: int, stream: int = 0, tokenizer: Tokenizer | None = None, top_logprobs: int | None = None

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf_maker
@@ -59,6 +60,23 @@ def test_help_loads_neither_numpy_nor_the_core() -> None:
     assert run.stdout.split() == []
 
 
+# A terminal's, other kinds of tokenizers and templates, the network's, NumPy's; hashlib loads OpenSSL (4 ms, 3 MB).
+UNNEEDED = {
+    *("rich", "prompt_toolkit", "asyncio", "pygments", "markdown_it", "curses", "readline"),
+    *("sentencepiece", "jinja2", "huggingface_hub", "requests", "httpx", "ssl", "http", "email", "urllib.request"),
+    *(
+        "numpy.random",
+        "numpy.fft",
+        "numpy.polynomial",
+        "numpy.ma",
+        "numpy.testing",
+        "hashlib",
+        "secrets",
+        "importlib.metadata",
+    ),
+}
+
+
 @pytest.mark.parametrize(
     "argv", [["chat", "MODEL", "--max-tokens", "1"], ["generate", "MODEL", "hi", "--max-tokens", "1"]]
 )
@@ -67,10 +85,23 @@ def test_what_a_terminal_needs_is_not_loaded_in_a_pipe(argv: list[str], tmp_path
     words = [str(path) if word == "MODEL" else word for word in argv]
     code = (
         f"import sys; from pyruntime.cli import main; assert main({words!r}) == 0\n"
-        "print(*{'rich', 'prompt_toolkit', 'asyncio', 'huggingface_hub'} & set(sys.modules), file=sys.stderr)"
+        f"print(*{UNNEEDED!r} & set(sys.modules), file=sys.stderr)"
     )
     run = subprocess.run([sys.executable, "-c", code], input="hello\n", check=True, capture_output=True, text=True)
     assert run.stderr.split() == []
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("2", "2")])
+def test_numpy_starts_no_threads(given: str | None, expected: str) -> None:
+    """They take 50 ms of processor time in a command that lasts 200; who asks for them gets them."""
+    code = (
+        "import os, sys; sys.argv[1:] = ['--version']; from pyruntime.__main__ import main; main()\n"
+        "print(os.environ['OPENBLAS_NUM_THREADS'], file=sys.stderr)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_NUM_THREADS"}
+    environment |= {} if given is None else {"OPENBLAS_NUM_THREADS": given}
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
+    assert run.stderr.strip() == expected
 
 
 _COST_OF_A_VOCABULARY = """
@@ -123,3 +154,26 @@ def test_a_large_vocabulary_takes_little_memory(kind: str, tmp_path: Path) -> No
     assert 4 <= n_ids <= 20
     assert not lists_were_made
     assert megabytes < allowed
+
+
+_PEAK = """
+import sys
+from pathlib import Path
+from pyruntime.cli import main
+assert main(["generate", sys.argv[1], "--max-tokens", "1"]) == 0
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0], file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.model
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's peak is read from /proc")
+@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "qwen2.5-coder", "gemma3-270m"])
+def test_a_short_answer_takes_the_file_and_little_more(name: str, real_model: Callable[[str], Path]) -> None:
+    path = real_model(name)
+    command = [sys.executable, "-c", _PEAK, str(path)]
+    prompt = "Write a short story about a small robot that learns to paint the sea in the morning light.\n"
+    run = subprocess.run(command, input=prompt, check=True, capture_output=True, text=True)
+    more = int(run.stderr.split()[-1]) * 1024 - path.stat().st_size
+    print(f"{more / 1e6:.0f} MB beside the file")
+    assert more < 120e6  # measured: 59, 64 and 109, of which 1 are keys and values

@@ -87,9 +87,10 @@ void register_tokenizer(py::module_& m) {
         .def_property_readonly("duplicate", &Tokens::duplicate,
                                "The first token that is there again and where it is for the last time, or None.");
 
-    py::class_<Merges>(m, "Merges",
-                       "What BPE merges, in the order of the ranks: lines of two tokens with a space between.")
-        .def(py::init([](const Tokens& tokens, const Strings& lines) { return Merges(tokens, lines); }),
+    py::class_<Merges, std::shared_ptr<Merges>>(
+        m, "Merges", "What BPE merges, in the order of the ranks: lines of two tokens with a space between.")
+        .def(py::init(
+                 [](const Tokens& tokens, const Strings& lines) { return std::make_shared<Merges>(tokens, lines); }),
              py::arg("tokens"), py::arg("lines"))
         .def_property_readonly("malformed", &Merges::malformed, "The first line that is no merge, or None.")
         .def("make", &Merges::make, py::arg("id"), "Whether a merge makes this token.");
@@ -97,12 +98,13 @@ void register_tokenizer(py::module_& m) {
     py::class_<BPE>(m, "BPE",
                     "Byte-pair encoding of words. `bytes`: how the vocabulary spells each byte; text never becomes a "
                     "token of `control`.")
-        .def(py::init([](std::shared_ptr<Tokens> tokens, const Merges& merges, const std::vector<int32_t>& control,
-                         std::vector<std::string> bytes, bool pieces, bool whole_words) {
-                 return BPE(std::move(tokens), merges, control, std::move(bytes), {pieces, whole_words});
+        .def(py::init([](std::shared_ptr<Tokens> tokens, std::shared_ptr<Merges> merges,
+                         const std::vector<int32_t>& control, std::vector<std::string> bytes, bool pieces,
+                         bool whole_words) {
+                 return BPE(std::move(tokens), std::move(merges), control, std::move(bytes), {pieces, whole_words});
              }),
-             py::arg("tokens").none(false), py::arg("merges"), py::kw_only(), py::arg("control"), py::arg("bytes"),
-             py::arg("pieces"), py::arg("whole_words"))
+             py::arg("tokens").none(false), py::arg("merges").none(false), py::kw_only(), py::arg("control"),
+             py::arg("bytes"), py::arg("pieces"), py::arg("whole_words"))
         .def("encode", &encode, py::arg("words"),
              "The ids of words: the first of each of the tuples. Bytes without a token are left out.");
 }

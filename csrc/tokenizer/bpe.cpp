@@ -56,24 +56,25 @@ bool Merges::make(int32_t id) const {
     return std::any_of(merges_.begin(), merges_.end(), [&](const Merge& merge) { return merge.made == id; });
 }
 
-BPE::BPE(std::shared_ptr<const Tokens> tokens, const Merges& merges, const std::vector<int32_t>& control,
-         std::vector<std::string> bytes, BPEOptions options)
+BPE::BPE(std::shared_ptr<const Tokens> tokens, std::shared_ptr<const Merges> merges,
+         const std::vector<int32_t>& control, std::vector<std::string> bytes, BPEOptions options)
     : tokens_(std::move(tokens)),
       is_control_(tokens_->size()),
       bytes_(std::move(bytes)),
       options_(options),
-      slots_(slots_for(merges.all().size()), kFree) {
+      merges_(std::move(merges)),
+      slots_(slots_for(merges_->all().size()), kFree) {
     if (bytes_.size() != 256) throw Error("BPE: " + std::to_string(bytes_.size()) + " spellings of 256 bytes");
     for (const int32_t id : control) is_control_.at(size_t(id)) = true;
     for (const std::string& byte : bytes_) byte_ids_.push_back(find(byte).value_or(-1));
     const auto is_control = [&](int32_t id) { return is_control_[size_t(id)]; };
-    for (const Merge& merge : merges.all()) {
+    for (size_t rank = 0; rank < merges_->all().size(); rank++) {
+        const Merge& merge = merges_->all()[rank];
         if (is_control(merge.left) || is_control(merge.right) || is_control(merge.made)) continue;
         if (rank_of(merge.left, merge.right)) continue;  // of a merge given twice, the first rank counts
         size_t at = hash_of_pair(merge.left, merge.right) & (slots_.size() - 1);
         while (slots_[at] != kFree) at = (at + 1) & (slots_.size() - 1);
-        slots_[at] = uint32_t(merges_.size());
-        merges_.push_back(merge);
+        slots_[at] = uint32_t(rank);
     }
 }
 
@@ -85,7 +86,7 @@ std::optional<int32_t> BPE::find(std::string_view token) const {
 const uint32_t* BPE::rank_of(int32_t left, int32_t right) const {
     size_t at = hash_of_pair(left, right) & (slots_.size() - 1);
     for (; slots_[at] != kFree; at = (at + 1) & (slots_.size() - 1)) {
-        const Merge& merge = merges_[slots_[at]];
+        const Merge& merge = merges_->all()[slots_[at]];
         if (merge.left == left && merge.right == right) return &slots_[at];
     }
     return nullptr;
@@ -120,7 +121,7 @@ void BPE::propose(int32_t at, Scratch& scratch) const {
     const Symbol& left = scratch.symbols[size_t(at)];
     const uint32_t* rank = rank_of(left.id, scratch.symbols[size_t(left.next)].id);
     if (!rank) return;
-    scratch.heap.push_back({*rank, at, merges_[*rank].made});
+    scratch.heap.push_back({*rank, at});
     std::push_heap(scratch.heap.begin(), scratch.heap.end(), comes_later);
 }
 
@@ -145,11 +146,9 @@ void BPE::encode(std::string_view word, Scratch& scratch, std::vector<int32_t>& 
         Symbol& left = symbols[size_t(best.at)];
         if (left.merged || left.next < 0) continue;
         Symbol& right = symbols[size_t(left.next)];
-        // One of the two may have grown since. What then makes the same token all the same is merged at the old rank,
-        // as the tokenizers library does, which most models were trained with.
         const uint32_t* rank = rank_of(left.id, right.id);
-        if (!rank || merges_[*rank].made != best.made) continue;
-        left.id = best.made;
+        if (!rank || *rank != best.rank) continue;  // one of the two has grown since
+        left.id = merges_->all()[best.rank].made;
         left.next = right.next;
         right.merged = true;
         if (left.next >= 0) {

@@ -41,7 +41,7 @@ class BPE {
   public:
     // `bytes`: how the vocabulary spells each byte. Tokens of `control` are neither made nor used, so that text never
     // becomes one.
-    BPE(std::shared_ptr<const Tokens> tokens, const Merges& merges, const std::vector<int32_t>& control,
+    BPE(std::shared_ptr<const Tokens> tokens, std::shared_ptr<const Merges> merges, const std::vector<int32_t>& control,
         std::vector<std::string> bytes, BPEOptions options);
 
     // A part of a word, among its neighbours.
@@ -51,7 +51,7 @@ class BPE {
     };
     struct Candidate {
         uint32_t rank;
-        int32_t at, made;  // the symbol on the left, the token
+        int32_t at;  // the symbol on the left
     };
     struct Scratch {  // kept from word to word
         std::vector<Symbol> symbols;
@@ -73,7 +73,7 @@ class BPE {
     std::vector<std::string> bytes_;
     std::vector<int32_t> byte_ids_;  // -1: no token
     BPEOptions options_;
-    std::vector<Merge> merges_;    // by rank
+    std::shared_ptr<const Merges> merges_;
     std::vector<uint32_t> slots_;  // ranks, by a hash of the pair
 };
 

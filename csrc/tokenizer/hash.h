@@ -54,10 +54,10 @@ inline uint64_t hash(std::string_view s) {
     return v0 ^ v1 ^ v2 ^ v3;
 }
 
-// Slots of a table of n entries that is searched linearly: a power of two, at most half of them taken.
+// Slots of a table of n entries that is searched linearly: a power of two, at most three quarters of them taken.
 inline size_t slots_for(size_t n) {
     size_t slots = 2;
-    while (slots < 2 * n) slots *= 2;
+    while (3 * slots < 4 * n) slots *= 2;
     return slots;
 }
 
