@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyruntime import _core
 from pyruntime.errors import ContextError, MemoryLimitError, printable
 from pyruntime.memory import available_memory, resident_memory
+from pyruntime.speculation import MOST_GUESSES
 
 if TYPE_CHECKING:
     from pyruntime.plan import Plan
@@ -22,6 +23,7 @@ _SHORTEST = 512  # positions of a default context, rather than a comfortable one
 # its merge where the kind has them.
 _TOKENIZER_BYTES = {"gpt2": 60, "gemma4": 60, "llama": 175}
 _SAMPLER_BYTES = 24  # of a token: its logit, id, weight and rank
+_GUESSES_BYTES = 4 * MOST_GUESSES  # of a token: its logits after each guess
 _FIRST_USE_BYTES = 13 << 20  # modules of tokenizers and templates, and what a first conversation allocates once
 
 
@@ -112,7 +114,7 @@ def _vocabulary_bytes(metadata: dict[str, Any]) -> int:
     tokens = metadata.get("tokenizer.ggml.tokens")
     n_vocab = len(tokens) if isinstance(tokens, _core.Strings) else 0
     a_token = _TOKENIZER_BYTES.get(str(metadata.get("tokenizer.ggml.model")), max(_TOKENIZER_BYTES.values()))
-    return n_vocab * (a_token + _SAMPLER_BYTES) + _FIRST_USE_BYTES
+    return n_vocab * (a_token + _SAMPLER_BYTES + _GUESSES_BYTES) + _FIRST_USE_BYTES
 
 
 def _refusal(needs: MemoryPlan) -> str:

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from operator import eq
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -32,7 +31,7 @@ START_CREDIT = 1.0  # what guesses may lose before they have gained anything, in
 SHARE = 0.01  # ... and of each token's time
 STEPS = 4  # of one token, before the first guess
 FORGETS = (
-    256  # tokens after which each size of step forgets its oldest time, or half of it: the machine may have been busy
+    256  # tokens after which each size of step forgets its oldest time, or half of it: perhaps the machine was busy
 )
 MOST_CREDIT = 4.0  # of what was gained so much may be lost again: enough to try 16 tokens once
 
@@ -268,26 +267,27 @@ class Guesser:
     def guess(self, longest: int) -> list[int]:
         """At most so many of the next tokens; often none."""
         self._began = self._clock()
-        n, speed, found = 0, 1.0, self._lookup.find() if longest > 0 else None
+        n, speed, found = 0, 1.0, self._lookup.find()
         if found is not None:
             self._kind = ("lookup", found[0])
             n, speed = self._pace.choose(self._kind, longest)
-        if self._drafter is not None and longest > 0:
+        if self._drafter is not None:
             by_draft, draft_speed = self._pace.choose(("draft", 0), longest)
             if by_draft and (not n or draft_speed > speed):
                 self._kind = ("draft", 0)
                 self._guesses = self._drafter.guess(self._lookup.ids, by_draft)
+                if not self._guesses:  # its context, or its memory, is full
+                    self._drafter = None
                 return self._guesses
-        self._guesses = self._lookup.guess(found[1], n) if found is not None and n else []
+        self._guesses = self._lookup.guess(found[1], n) if found is not None else []
         return self._guesses
 
     def drew(self, ids: Sequence[int]) -> None:
-        """The step after `guess` has drawn these."""
+        """The step after `guess` has drawn these: one more than guesses were right."""
         seconds, n = self._clock() - self._began, len(self._guesses)
         if n:
-            right = sum(map(eq, ids, self._guesses))  # a token after a wrong one was not drawn
             usual = self._kind[0] == "lookup" or self._drafter is None or self._drafter.read <= 4
-            self._pace.several(self._kind, n, right, seconds, usual)
+            self._pace.several(self._kind, n, len(ids) - 1, seconds, usual)
         else:
             self._pace.one(seconds)
         for token in ids:
@@ -311,7 +311,10 @@ class Speculation:
         """For a text of these ids, as long as it grows."""
         drafter = None
         if self._draft is not None:
-            drafter = self._idle.pop() if self._idle else Drafter(self._draft, self._n_vocab)
+            try:
+                drafter = self._idle.pop()
+            except IndexError:  # the first text, or another thread has it
+                drafter = Drafter(self._draft, self._n_vocab)
         try:
             yield Guesser(self, ids, drafter)
         finally:

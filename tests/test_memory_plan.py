@@ -100,12 +100,15 @@ def test_a_plan_knows_no_more_positions_than_there_can_be() -> None:
 
 
 _FILL = """
-import json, sys
+import itertools, json, sys
 import numpy as np
 from pyruntime import Model
 path, context, kv_type, threads = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 with Model(path, context=context, kv_type=kv_type, threads=threads) as model:
+    model.speculation.clock = itertools.count().__next__  # every step takes as long: as many guesses as there can be
     model.generate("Hello", max_tokens=4)
+    repeats = model.generate([11] * 20, max_tokens=40, temperature=0, logit_bias={11: 1e3})
+    assert repeats.timings["accepted_tokens"] > 30
     if model.chat_template:
         model.render([{"role": "user", "content": "hi"}])
     with model.session() as session:
