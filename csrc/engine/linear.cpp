@@ -61,7 +61,7 @@ class Linear : public Operation {
         const int64_t products = s.rows(rows_) * kLanes * x_.width();  // of a group
         return {together, std::max(together, round_up(kGrainProducts / products, together))};
     }
-    size_t scratch_bytes() const override { return float_input_ ? 0 : kMatmulScratchBytes; }
+    size_t scratch_bytes() const override { return kMatmulScratchBytes; }
     void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
         for (const Target& t : targets_) {
             const int64_t from = std::max(first - t.first, int64_t(0)), to = std::min(last - t.first, t.groups);

@@ -19,7 +19,7 @@
 namespace pyruntime {
 namespace {
 
-// n groups from `group` on, which go together; sink(i, token, rows) takes 16 rows of the i-th of them.
+// n groups from `group` on, which go together.
 template <class Sink>
 inline void any_product(const PackedView& w, int64_t group, int n, const MatmulArgs& a, const Sink& sink) {
     const uint8_t* data = w.data + size_t(group) * w.group_bytes;
@@ -68,42 +68,76 @@ inline int rows_of(const PackedView& w, int64_t group) {
 // y of n groups from the product and, where they are, its bias and the residual, added in this order. What is not there
 // costs nothing: each case is an epilogue of its own.
 template <bool kBias, bool kResidual>
-inline void linear_groups(const MatmulArgs& a, int64_t group, int n, const PackedView& w, const float* bias) {
-    any_product(w, group, n, a, [&](int i, int64_t t, f32x16 v) {
+inline void linear_groups(const MatmulArgs& a, int64_t group, int n) {
+    const auto take = [&](int i, int64_t t, f32x16 v) {
         const int64_t row = (group + i) * kLanes, at = row + t * a.y_stride;
-        const int rows = rows_of(w, group + i);
-        if constexpr (kBias) v = add(v, load_partial(bias + row, rows));
+        const int rows = rows_of(a.w, group + i);
+        if constexpr (kBias) v = add(v, load_partial(a.bias + row, rows));
         if constexpr (kResidual) v = add(load_partial(a.residual + at, rows), v);
         store_partial(a.y + at, v, rows);
-    });
+    };
+    const auto ask = [&](int64_t t) {
+        for (int i = 0; i < n; i++) {
+            const int64_t at = (group + i) * kLanes + t * a.y_stride;
+            __builtin_prefetch(a.y + at, 1);
+            if constexpr (kResidual) __builtin_prefetch(a.residual + at);
+        }
+    };
+    any_product(a.w, group, n, a, Sink{ask, take});
 }
 
-// The gate goes to y first, then up meets it there.
+// activation(gate) * up. What the gate gives stays in the scratch until up meets it there.
+template <bool kBias>
 inline void gated_groups(const MatmulArgs& a, int64_t group, int n) {
-    a.bias ? linear_groups<true, false>(a, group, n, a.w, a.bias)
-           : linear_groups<false, false>(a, group, n, a.w, nullptr);
-    any_product(a.up, group, n, a, [&](int i, int64_t t, f32x16 v) {
+    float* const gates = (float*)(a.scratch + kPanelScratchBytes);
+    const auto gate_of = [&](int i, int64_t t) { return gates + (t * n + i) * kLanes; };
+    const auto keep = [&](int i, int64_t t, f32x16 v) { store(gate_of(i, t), v); };
+    any_product(a.w, group, n, a, Sink{[](int64_t) {}, keep});
+    const auto take = [&](int i, int64_t t, f32x16 up) {
         const int64_t row = (group + i) * kLanes;
         const int rows = rows_of(a.w, group + i);
-        float* at = a.y + row + t * a.y_stride;
-        if (a.up_bias) v = add(v, load_partial(a.up_bias + row, rows));
-        store_partial(at, gate_times_up(a.activation, load_partial(at, rows), v), rows);
-    });
+        f32x16 gate = load(gate_of(i, t));
+        if constexpr (kBias) {
+            gate = add(gate, load_partial(a.bias + row, rows));
+            up = add(up, load_partial(a.up_bias + row, rows));
+        }
+        store_partial(a.y + row + t * a.y_stride, gate_times_up(a.activation, gate, up), rows);
+    };
+    const auto ask = [&](int64_t t) {
+        for (int i = 0; i < n; i++) __builtin_prefetch(a.y + (group + i) * kLanes + t * a.y_stride, 1);
+    };
+    any_product(a.up, group, n, a, Sink{ask, take});
+}
+
+// Tokens first .. first + n - 1.
+inline MatmulArgs of_tokens(const MatmulArgs& a, int64_t first, int64_t n) {
+    MatmulArgs part = a;
+    part.n_tokens = n;
+    if (a.x) part.x = a.x + first * a.w.cols;
+    const int64_t block = first * (a.w.cols / kBlock);
+    part.xq = {a.xq.q + first * a.w.cols, a.xq.d + block, a.xq.e + block, a.xq.sums + block};
+    part.y = a.y + first * a.y_stride;
+    return part;
+}
+
+inline void groups_of_matmul(const MatmulArgs& a, int64_t group, int n) {
+    if (a.up.data) {
+        // A residual is never added to a gated product.
+        for (int64_t t = 0; t < a.n_tokens; t += kPanelTokens) {
+            const MatmulArgs part = of_tokens(a, t, a.n_tokens - t < kPanelTokens ? a.n_tokens - t : kPanelTokens);
+            a.bias ? gated_groups<true>(part, group, n) : gated_groups<false>(part, group, n);
+        }
+    } else if (a.residual) {
+        a.bias ? linear_groups<true, true>(a, group, n) : linear_groups<false, true>(a, group, n);
+    } else {
+        a.bias ? linear_groups<true, false>(a, group, n) : linear_groups<false, false>(a, group, n);
+    }
 }
 
 inline void matmul(const MatmulArgs& a, int64_t first_group, int64_t last_group) {
     const int together = groups_together(a);
-    for (int64_t g = first_group; g < last_group; g += together) {
-        const int n = last_group - g < together ? int(last_group - g) : together;
-        if (a.up.data)
-            gated_groups(a, g, n);
-        else if (a.residual)
-            a.bias ? linear_groups<true, true>(a, g, n, a.w, a.bias)
-                   : linear_groups<false, true>(a, g, n, a.w, nullptr);
-        else
-            a.bias ? linear_groups<true, false>(a, g, n, a.w, a.bias)
-                   : linear_groups<false, false>(a, g, n, a.w, nullptr);
-    }
+    for (int64_t g = first_group; g < last_group; g += together)
+        groups_of_matmul(a, g, last_group - g < together ? int(last_group - g) : together);
 }
 
 constexpr KernelTable make_table(const char* name) {

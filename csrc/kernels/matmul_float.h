@@ -47,7 +47,7 @@ inline void float_product(const uint8_t* groups, int n, const MatmulArgs& a, con
             const int64_t left = a.n_tokens - token;
             const int tokens = left < T ? int(left) : T;
             float_tail<Format, T>(tokens, groups + size_t(i) * a.w.group_bytes, cols, a.x + token * cols, y);
-            for (int t = 0; t < tokens; t++) sink(i, token + t, y[t]);
+            for (int t = 0; t < tokens; t++) sink.take(i, token + t, y[t]);
         }
 }
 

@@ -190,6 +190,16 @@ struct Ahead {
     }
 };
 
+// What is done with a product: take(i, t, v) gets that of the 16 rows of group i with token t, and ask(t) comes some
+// time before: what is read and written then, a line of a row of its own for each token, is in no cache.
+template <class Ask, class Take>
+struct Sink {
+    Ask ask;
+    Take take;
+};
+template <class Ask, class Take>
+Sink(Ask, Take) -> Sink<Ask, Take>;
+
 // Tokens token .. last - 1, T at a time and the rest of them in a smaller tile. With the last blocks the results go to
 // the sink, those of a tile while the next one is being multiplied: their lines of y are not in the caches.
 template <class Format, int T, int R, class Source, class Sink>
@@ -200,13 +210,16 @@ inline void add_tiles(const Source (&w)[R], int64_t blocks, const MatmulArgs& a,
     const int64_t row_blocks = blocks_of(a.w.cols);
     for (; token + T <= last; token += T, y += T * R) {
         ahead.ask();
+        const bool is_last = first_block + blocks == row_blocks;
+        if (is_last)
+            for (int t = 0; t < T; t++) sink.ask(token + t);
         if constexpr (R == 1)
             add({{w[0]}, a.xq, token, first_block, row_blocks}, blocks, y);
         else
             add({{w[0], w[1]}, a.xq, token, first_block, row_blocks}, blocks, y);
-        if (first_block + blocks == row_blocks)
+        if (is_last)
             for (int t = 0; t < T; t++)
-                for (int r = 0; r < R; r++) sink(r, token + t, y[t * R + r]);
+                for (int r = 0; r < R; r++) sink.take(r, token + t, y[t * R + r]);
     }
     if constexpr (T > 1)
         if (token < last) add_tiles<Format, T - 1>(w, blocks, a, token, last, first_block, y, ahead, sink);
@@ -234,7 +247,7 @@ inline auto unpack(const Packed<Codes, Scales>& w, int64_t first, int64_t n, uin
         return Panel<FloatScales>{{panel}, {d, m}};
 }
 
-// Up to kDirectTokens tokens of one group, which stays in the caches between tiles; sink(0, token, rows) takes each
+// Up to kDirectTokens tokens of one group, which stays in the caches between tiles; sink.take(0, token, rows) gets each
 // finished vector of 16 rows.
 template <class Format, class Sink>
 inline void direct_product(const uint8_t* group, const MatmulArgs& a, const Sink& sink) {
@@ -244,7 +257,7 @@ inline void direct_product(const uint8_t* group, const MatmulArgs& a, const Sink
     for (int64_t token = 0; token < a.n_tokens; token += kDirectTile) {
         const int64_t n = a.n_tokens - token < kDirectTile ? a.n_tokens - token : kDirectTile;
         direct_tile_of<typename Format::Dot, Format::Scales::kHasMin>(n, w, blocks, a.xq, token, y);
-        for (int64_t t = 0; t < n; t++) sink(0, token + t, y[t]);
+        for (int64_t t = 0; t < n; t++) sink.take(0, token + t, y[t]);
     }
 }
 

@@ -129,8 +129,10 @@ struct KernelTable {
 constexpr int64_t kPanelBlocks = 16;
 constexpr size_t kPanelBytes = kPanelBlocks * (512 + 128);
 constexpr int64_t kPanelTokens = 516;  // whose sums are kept at a time, 64 KB: a step of 512, in whole tiles
-// Panels and sums. The matrices of a gated product take turns in it.
-constexpr size_t kMatmulScratchBytes = kMaxTileGroups * (kPanelBytes + kPanelTokens * kLanes * sizeof(float));
+constexpr size_t kSumsBytes = kMaxTileGroups * kPanelTokens * kLanes * sizeof(float);
+// Panels and sums; the matrices of a gated product take turns in them. And what its gate gave.
+constexpr size_t kPanelScratchBytes = kMaxTileGroups * kPanelBytes + kSumsBytes;
+constexpr size_t kMatmulScratchBytes = kPanelScratchBytes + kSumsBytes;
 
 // Of each row: q, the sum so far, the sum of the chunk, the weights of the chunk; q once more, quantized (a byte an
 // element, three words a block); and the widened scales of a chunk of rows.
