@@ -148,7 +148,7 @@ def test_a_profile_that_fails_is_switched_off(path: Path, monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     with Model(path, threads=1) as model:
-        monkeypatch.setattr("pyruntime.generate.Job.accept", fail)
+        monkeypatch.setattr("pyruntime.generate.Job.take", fail)
         with pytest.raises(KeyboardInterrupt):
             profiling.profile(model, cost(model), bench.prompt(tiny_gguf.N_VOCAB, 20), 3)
         assert model.engine.stop_profile() == NO_PROFILE

@@ -99,7 +99,7 @@ def job(ids: list[int], splitter: Splitter | None, stop: tuple[str, ...] = ()) -
     job = Job(tokenizer, EmptySession(), np.zeros(1, np.int32), Request(Sampling(), stop=stop), 0, 16, 99, splitter)
     for i in ids:
         if job.finish_reason is None:
-            job.accept(i)
+            list(job.take([i], [], []))
     return job
 
 
