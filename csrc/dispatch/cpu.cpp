@@ -36,6 +36,11 @@ bool cpu_has_avx2() {
     return all_bits(saved_states(), 0x6) && all_bits(cpuid(1).c, fma | avx | f16c) && all_bits(cpuid(7).b, avx2);
 }
 
+bool cpu_has_avx_vnni() {
+    constexpr uint32_t vnni = 1u << 4;
+    return cpu_has_avx2() && cpuid(7).a >= 1 && all_bits(cpuid(7, 1).a, vnni);
+}
+
 bool cpu_has_avx512_vnni() {
     constexpr uint32_t f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, vnni = 1u << 11;
     return cpu_has_avx2() && all_bits(saved_states(), 0xe6) && all_bits(cpuid(7).b, f | dq | bw | vl) &&
@@ -58,6 +63,7 @@ bool cpu_has_neon_dotprod() { return false; }
 namespace pyruntime {
 
 bool cpu_has_avx2() { return false; }
+bool cpu_has_avx_vnni() { return false; }
 bool cpu_has_avx512_vnni() { return false; }
 
 bool cpu_has_neon_dotprod() {

@@ -11,6 +11,9 @@ extern const KernelTable kernels_scalar;
 #ifdef PYRUNTIME_HAVE_AVX2
 extern const KernelTable kernels_avx2;
 #endif
+#ifdef PYRUNTIME_HAVE_AVX_VNNI
+extern const KernelTable kernels_avx_vnni;
+#endif
 #ifdef PYRUNTIME_HAVE_AVX512_VNNI
 extern const KernelTable kernels_avx512_vnni;
 #endif
@@ -22,6 +25,9 @@ const std::vector<Isa>& compiled_isas() {
     static const std::vector<Isa> isas = {
 #ifdef PYRUNTIME_HAVE_AVX512_VNNI
         {&kernels_avx512_vnni, cpu_has_avx512_vnni, "AVX-512 F, BW, VL, DQ and VNNI"},
+#endif
+#ifdef PYRUNTIME_HAVE_AVX_VNNI
+        {&kernels_avx_vnni, cpu_has_avx_vnni, "AVX2, FMA, F16C and AVX-VNNI"},
 #endif
 #ifdef PYRUNTIME_HAVE_AVX2
         {&kernels_avx2, cpu_has_avx2, "AVX2, FMA and F16C"},

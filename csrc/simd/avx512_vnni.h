@@ -1,8 +1,5 @@
 // AVX-512 with VNNI (F, BW, VL, DQ): Intel since Ice Lake, AMD since Zen 4. One zmm is one vector of 16 lanes.
-//   vpdpbusd zmm   4 products of unsigned weights and signed activations into each int32 lane; latency 4, 1 or 2 a
-//   cycle
-// The unsigned operand is the weight: a nibble as it is, a signed byte with its top bit flipped (w + 128). What that
-// adds is taken off in the start value of the sum (-offset * x_sum), which costs nothing per step.
+//   vpdpbusd zmm   latency 4, 1 or 2 a cycle
 #pragma once
 #include <immintrin.h>
 #include <stddef.h>
@@ -119,6 +116,7 @@ inline w8 lookup(const int8_t* table, w8 a) {
     return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)table)), a.v)};
 }
 
+inline w8 flip_top_bits(w8 a) { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(char(0x80)))}; }
 inline i32x16 dot_step(i32x16 s, w8 w, const int8_t* x) {
     int32_t four;
     __builtin_memcpy(&four, x, 4);
@@ -130,42 +128,7 @@ inline void forget(w8& w) { __asm__ volatile("" : "+v"(w.v)); }
 inline i32x16 peak_step(i32x16 s, w8 w, w8 x) { return {_mm512_dpbusd_epi32(s.v, w.v, x.v)}; }
 inline i32x16 peak_sums(i32x16 s) { return s; }
 
-template <int kMax, int kOffset>
-struct UnsignedDot {
-    using Acc = i32x16;
-    using Operand = w8;
-    static Operand prepare(w8 w) { return w; }
-    static Acc begin(int32_t x_sum) { return set1_i32(-kOffset * x_sum); }
-    template <int kStep>
-    static Acc step(Acc s, Operand w, const int8_t* x) {
-        return dot_step(s, w, x);
-    }
-    static i32x16 end(Acc s, int32_t) { return s; }
-};
-
-template <int kMax>
-struct SignedDot {
-    using Acc = i32x16;
-    using Operand = w8;
-    static Operand prepare(w8 w) { return {_mm512_xor_si512(w.v, _mm512_set1_epi8(char(0x80)))}; }
-    static Acc begin(int32_t x_sum) { return set1_i32(-128 * x_sum); }
-    template <int kStep>
-    static Acc step(Acc s, Operand w, const int8_t* x) {
-        return dot_step(s, w, x);
-    }
-    static i32x16 end(Acc s, int32_t) { return s; }
-};
-
-// In floats, which is exact (all are integers below 2^24): vpmulld takes two slots, a conversion and an fma one each.
-template <int kMax, int kOffset>
-struct PartDot : UnsignedDot<kMax, kOffset> {
-    using Scale = f32x16;
-    using Total = f32x16;
-    static Scale scale(i32x16 s) { return to_float(s); }
-    static Total zero() { return set1(0); }
-    static Total add(Total total, i32x16 s, Scale scale) { return fma(to_float(s), scale, total); }
-    static f32x16 end(Total total) { return total; }
-};
-
 }  // namespace
 }  // namespace pyruntime
+
+#include "simd/vnni_dots.h"
