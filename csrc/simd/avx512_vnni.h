@@ -82,9 +82,11 @@ inline float max16(f32x16 v) {
 }
 inline int32_t max16(i32x16 v) { return _mm512_reduce_max_epi32(v.v); }
 inline int32_t store_i8(int8_t* p, f32x16 a) {
-    const __m512i i = _mm512_cvttps_epi32(a.v);
-    _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(i));
-    return _mm512_reduce_add_epi32(i);
+    const __m128i i = _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a.v));
+    _mm_storeu_si128((__m128i*)p, i);
+    // vpsadbw adds eight unsigned bytes at a time: i + 128
+    const __m128i s = _mm_sad_epu8(_mm_xor_si128(i, _mm_set1_epi8(char(0x80))), _mm_setzero_si128());
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_unpackhi_epi64(s, s))) - 16 * 128;
 }
 inline float sqrt_scalar(float x) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
 
