@@ -21,17 +21,15 @@ void cpu_relax() {
 
 }  // namespace
 
-// Who arrives last changes the generation and then looks for sleepers; who sleeps is counted and then looks at the
+// Who comes last changes the generation and then looks for sleepers; who sleeps is counted and then looks at the
 // generation. Both in one order over all threads (seq_cst), so one of them sees the other.
-bool Barrier::arrive() {
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < n_threads_) return false;
+void Barrier::release() {
     arrived_.store(0, std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_seq_cst);
     if (sleepers_.load(std::memory_order_seq_cst) > 0) {
         const std::lock_guard<std::mutex> lock(mutex_);  // a sleeper is either before its look or in its sleep
         wake_.notify_all();
     }
-    return true;
 }
 
 bool Barrier::spin_until_passed(unsigned generation) const {

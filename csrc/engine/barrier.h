@@ -17,20 +17,33 @@ class Barrier {
     explicit Barrier(int n_threads, int spins = kSpins) : n_threads_(n_threads), spins_(spins) {}
 
     // Returns when all threads have come. `while_waiting` is called now and then, at least every kPollEvery, once it
-    // takes longer.
-    template <class WhileWaiting>
-    void wait(WhileWaiting while_waiting) {
+    // takes longer. Who comes last does `alone` before anybody goes on.
+    template <class WhileWaiting, class Alone>
+    void wait(WhileWaiting while_waiting, Alone alone) {
         const unsigned generation = generation_.load(std::memory_order_relaxed);
-        if (arrive() || spin_until_passed(generation)) return;
-        while (!sleep_until_passed(generation, /*for_ever=*/false)) while_waiting();
+        if (is_last()) {
+            alone();
+            release();
+        } else if (!spin_until_passed(generation)) {
+            while (!sleep_until_passed(generation, /*for_ever=*/false)) while_waiting();
+        }
     }
+    // Sleeps for as long as it takes: between jobs.
     void wait() {
         const unsigned generation = generation_.load(std::memory_order_relaxed);
-        if (!arrive() && !spin_until_passed(generation)) sleep_until_passed(generation, /*for_ever=*/true);
+        if (is_last())
+            release();
+        else if (!spin_until_passed(generation))
+            sleep_until_passed(generation, /*for_ever=*/true);
     }
-    bool arrive();  // whether it was the last; for one that does not wait
+    // For one that does not wait.
+    void arrive() {
+        if (is_last()) release();
+    }
 
   private:
+    bool is_last() { return arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == n_threads_; }
+    void release();
     bool passed(unsigned generation) const { return generation_.load(std::memory_order_acquire) != generation; }
     bool spin_until_passed(unsigned generation) const;
     bool sleep_until_passed(unsigned generation, bool for_ever);  // false after kPollEvery

@@ -34,7 +34,10 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
     for (int id : kept) kept_.push_back(buffers[size_t(id)]);
     const BuildContext build{kernels_, weights, pages, buffers, context};
     for (size_t i = 0; i < plan_.steps.size(); i++) {
-        steps_.push_back({make_operation(plan_.steps[i], plan_, build), phases[i].row_wise, phases[i].barrier_after});
+        size_t next = i + 1;
+        while (next < phases.size() && phases[next].row_wise) next++;
+        steps_.push_back(
+            {make_operation(plan_.steps[i], plan_, build), phases[i].row_wise, phases[i].barrier_after, next});
         scratch_bytes_ = std::max(scratch_bytes_, steps_.back().operation->scratch_bytes());
     }
     scratch_bytes_ = size_t(round_up(int64_t(scratch_bytes_), 64));
@@ -112,15 +115,17 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread, Laps& laps
         if (poll()) s.cancelled.store(true, std::memory_order_relaxed);
         polled = Clock::now();
     };
-    for (size_t i = 0; i < steps_.size(); i++) {
+    const auto run_rows = [&](size_t i, int64_t first, int64_t last) {
+        if (s.cancelled.load(std::memory_order_relaxed)) return;
+        steps_[i].operation->run(s, scratch, first, last);
+        stats_[size_t(thread)].items += last - first;
+        laps.was_busy(i);
+    };
+    for (size_t i = 0; i < steps_.size();) {
         const Operation& op = *steps_[i].operation;
         const int64_t n = op.items(s);
-        if (s.cancelled.load(std::memory_order_relaxed)) {
-            // nothing but the barriers is left to do
-        } else if (steps_[i].row_wise) {
-            const int64_t first = n * thread / n_threads, last = n * (thread + 1) / n_threads;
-            op.run(s, scratch, first, last);
-            stats_[size_t(thread)].items += last - first;
+        if (steps_[i].row_wise) {
+            run_rows(i, n * thread / n_threads, n * (thread + 1) / n_threads);
         } else if (n > 0) {
             const Grain grain = op.grain(s, n_threads);
             for (int64_t first, last; take(next_item_[i], n, grain, n_threads, first, last);) {
@@ -129,12 +134,18 @@ void Executor::run_thread(StepState& s, const Poll& poll, int thread, Laps& laps
                 stats_[size_t(thread)].items += last - first;
                 check();
             }
+            laps.was_busy(i);
         }
-        laps.was_busy(i);
-        if (steps_[i].barrier_after && n_threads > 1) {
-            barrier_.wait(check);
-            laps.has_waited(i);
-        }
+        const size_t at = i++;
+        if (!steps_[at].barrier_after || n_threads == 1) continue;
+        // The rows of one token cannot be shared: who comes last does what follows alone, and nobody waits twice.
+        const size_t end = s.n_tokens == 1 ? steps_[at].next_shared : i;
+        barrier_.wait(check, [&] {
+            laps.has_waited(at);
+            for (; i < end; i++) run_rows(i, 0, steps_[i].operation->items(s));
+        });
+        laps.has_waited(at);
+        i = end;
     }
 }
 

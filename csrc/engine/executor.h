@@ -51,6 +51,7 @@ class Executor {
     struct Step {
         std::unique_ptr<Operation> operation;
         bool row_wise, barrier_after;
+        size_t next_shared;  // the first step behind it that is not row-wise
     };
     struct alignas(64) ThreadStats {
         int64_t items = 0;
