@@ -82,7 +82,7 @@ def memory_needs(
         context,
         weights=_core.loaded_bytes(file, plan.weight_names, sorted(plan.flat)),
         page=_core.kv_page_bytes(list(plan.caches), kv_type),
-        activations=_core.activation_bytes(plan.for_core(), MAX_TOKENS, threads),
+        activations=_core.activation_bytes(plan.for_core(), MAX_TOKENS, threads, context),
         vocabulary=_vocabulary_bytes(file.header),
         process=process,
         limit=limit,

@@ -256,10 +256,10 @@ class BoundCapture {
 void register_engine(py::module_& m) {
     m.def(
         "activation_bytes",
-        [](const py::dict& plan, int64_t max_tokens, int n_threads) {
-            return activation_bytes(read_plan(plan), max_tokens, n_threads);
+        [](const py::dict& plan, int64_t max_tokens, int n_threads, int64_t context) {
+            return activation_bytes(read_plan(plan), max_tokens, n_threads, context);
         },
-        py::arg("plan"), py::arg("max_tokens"), py::arg("n_threads"),
+        py::arg("plan"), py::arg("max_tokens"), py::arg("n_threads"), py::arg("context"),
         "Bytes that a step's values and the threads' scratch will take.");
     m.def(
         "loaded_bytes", &loaded_bytes, py::arg("file"), py::arg("weights"), py::arg("flat"),

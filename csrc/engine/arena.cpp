@@ -99,12 +99,16 @@ Arena lay_out(const PlanSpec& plan, const std::vector<Phase>& phases, int64_t ma
     return arena;
 }
 
-size_t activation_bytes(const PlanSpec& plan, int64_t max_tokens, int n_threads) {
+size_t activation_bytes(const PlanSpec& plan, int64_t max_tokens, int n_threads, int64_t context) {
     check_plan(plan);
-    size_t scratch = kMatmulScratchBytes;
-    for (const CacheSpec& c : plan.caches)
+    size_t scratch = kMatmulScratchBytes, partial = 0;
+    for (const CacheSpec& c : plan.caches) {
         scratch = std::max(scratch, sizeof(float) * attention_scratch_floats(c.head_dim, c.value_dim));
-    return lay_out(plan, phases_of(plan), max_tokens, {}).n_bytes + size_t(n_threads) * scratch;
+        partial = std::max(partial, size_t(most_cut_blocks(n_threads, c.n_kv_heads)) * sizeof(float) *
+                                        attention_partial_floats(kMaxAttentionTile, c.value_dim));
+    }
+    return lay_out(plan, phases_of(plan), max_tokens, {}).n_bytes + size_t(n_threads) * scratch +
+           partial * size_t(context / kPageTokens + 2);
 }
 
 }  // namespace pyruntime

@@ -25,7 +25,7 @@ struct Arena {
 Arena lay_out(const PlanSpec& plan, const std::vector<Phase>& phases, int64_t max_tokens, const std::vector<int>& kept);
 
 // What an executor of this plan will allocate, for the memory plan: the arena, and the scratch of its threads up to
-// what experts and latent attention gather (some 100 KB a thread).
-size_t activation_bytes(const PlanSpec& plan, int64_t max_tokens, int n_threads);
+// what experts and latent attention gather (some 100 KB a thread); and the partial results of attention.
+size_t activation_bytes(const PlanSpec& plan, int64_t max_tokens, int n_threads, int64_t context);
 
 }  // namespace pyruntime

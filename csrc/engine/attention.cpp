@@ -73,10 +73,12 @@ std::vector<float> alibi_slopes(int n_heads, double largest) {
     return slopes;
 }
 
-// attention and latent_attention. The items are blocks of query rows of a kv head of a piece.
+// attention and latent_attention. The items are blocks of query rows of a kv head of a piece. Where these are too few
+// to keep the threads busy, as of one token after many, each is cut into spans of pages, and who finishes the last span
+// of a block puts its parts together.
 class Attention : public Operation {
   public:
-    explicit Attention(const Operands& o) : kernel_(o.context().kernels.attention) {
+    explicit Attention(const Operands& o) : kernels_(o.context().kernels), n_threads_(o.context().n_threads) {
         const bool sinks = o.flag("sinks");
         o.counts(1, 1, sinks ? 1 : 0);
         q_ = o.input(0);
@@ -105,31 +107,54 @@ class Attention : public Operation {
         if (sinks) sinks_ = o.vector(0, n_heads);
         args_.type = o.context().pages.type();
         args_.latent = spec.latent;
-        block_ = o.context().kernels.attention_tile;
+        block_ = kernels_.attention_tile;
+        const int64_t seen =
+            args_.window > 0 ? std::min(o.context().context, args_.window + block_) : o.context().context;
+        most_pages_ = seen / kPageTokens + 2;
     }
     int64_t items(const StepState& s) const override {
+        if (is_cut(s)) return all_spans(s);
         int64_t n = 0;
-        for (const PieceState& p : s.pieces) n += items_of(p);
+        for (const PieceState& p : s.pieces) n += units_of(p);
         return n;
     }
     size_t scratch_bytes() const override {
         return attention_scratch_floats(args_.head_dim, args_.value_dim) * sizeof(float);
     }
+    size_t shared_bytes() const override { return size_t(most_units()) * unit_floats() * sizeof(float); }
     void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const override {
+        if (is_cut(s)) return run_spans(s, scratch, first, last);
         size_t piece = 0;
         int64_t start = 0;  // first item of the piece
         for (int64_t item = first; item < last; item++) {
-            while (item >= start + items_of(s.pieces[piece])) start += items_of(s.pieces[piece++]);
-            run_item(s, s.pieces[piece], scratch, item - start);
+            while (item >= start + units_of(s.pieces[piece])) start += units_of(s.pieces[piece++]);
+            const int64_t blocks = blocks_of(s.pieces[piece]), unit = item - start;
+            kernels_.attention(args_of(s, s.pieces[piece], unit / blocks, unit % blocks, scratch));
         }
     }
 
   private:
+    static constexpr int64_t kSpanPages = 4;  // 256 positions: some microseconds
+
+    // A block of rows of a kv head is a unit.
     int64_t query_rows(const PieceState& p) const { return p.n_tokens * args_.group; }
     int64_t blocks_of(const PieceState& p) const { return (query_rows(p) + block_ - 1) / block_; }
-    int64_t items_of(const PieceState& p) const { return blocks_of(p) * n_kv_heads_; }
-    void run_item(const StepState& s, const PieceState& p, uint8_t* scratch, int64_t item) const {
-        const int64_t kv_head = item / blocks_of(p), block = item % blocks_of(p), head = kv_head * args_.group;
+    int64_t units_of(const PieceState& p) const { return blocks_of(p) * n_kv_heads_; }
+    bool is_cut(const StepState& s) const {
+        int64_t units = 0;
+        for (const PieceState& p : s.pieces) units += units_of(p);
+        return units <= most_units();
+    }
+    int64_t most_units() const { return most_cut_blocks(n_threads_, n_kv_heads_); }
+    size_t unit_floats() const { return size_t(most_pages_) * attention_partial_floats(block_, args_.value_dim); }
+    static int64_t spans_of(const AttentionArgs& a) {
+        const PageRange pages = pages_seen(a);
+        return (pages.last - pages.first + kSpanPages - 1) / kSpanPages;
+    }
+
+    AttentionArgs args_of(const StepState& s, const PieceState& p, int64_t kv_head, int64_t block,
+                          uint8_t* scratch) const {
+        const int64_t head = kv_head * args_.group;
         AttentionArgs a = args_;
         a.q = q_.row(s, p.first_row) + head * a.head_dim;
         a.out = y_.row(s, p.first_row) + head * a.value_dim;
@@ -141,14 +166,48 @@ class Attention : public Operation {
         a.pages = p.pages;
         a.key_offset = layout_.key_offset + size_t(kv_head) * layout_.key_head_bytes;
         a.value_offset = layout_.value_offset + size_t(kv_head) * layout_.value_head_bytes;
+        a.streams = query_rows(p) <= block_;
         a.scratch = reinterpret_cast<float*>(scratch);
-        kernel_(a);
+        return a;
     }
 
-    decltype(KernelTable::attention) kernel_;
+    // f(args of the unit, its number) for each unit.
+    template <class F>
+    void each_unit(const StepState& s, uint8_t* scratch, const F& f) const {
+        int64_t unit = 0;
+        for (const PieceState& p : s.pieces)
+            for (int64_t i = 0; i < units_of(p); i++)
+                f(args_of(s, p, i / blocks_of(p), i % blocks_of(p), scratch), unit++);
+    }
+    int64_t all_spans(const StepState& s) const {
+        int64_t n = 0;
+        each_unit(s, nullptr, [&](const AttentionArgs& a, int64_t) { n += spans_of(a); });
+        return n;
+    }
+    void run_spans(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const {
+        int64_t start = 0;  // first item of the unit
+        each_unit(s, scratch, [&](AttentionArgs a, int64_t unit) {
+            const int64_t spans = spans_of(a);
+            const int64_t from = std::max(first - start, int64_t(0)), to = std::min(last - start, spans);
+            start += spans;
+            if (from >= to) return;
+            if (spans == 1) return kernels_.attention(a);
+            a.partials = reinterpret_cast<float*>(s.shared) + size_t(unit) * unit_floats();
+            const PageRange pages = pages_seen(a);
+            kernels_.attention_chunks(a, pages.first + from * kSpanPages,
+                                      std::min(pages.last, pages.first + to * kSpanPages));
+            std::atomic<int64_t>& done = s.counters[unit];
+            if (done.fetch_add(to - from, std::memory_order_acq_rel) + to - from < spans) return;
+            done.store(0, std::memory_order_relaxed);  // for the next layer, behind a barrier
+            kernels_.attention_combine(a);
+        });
+    }
+
+    const KernelTable& kernels_;
     Buffer q_, y_;
     CacheLayout layout_;
-    int n_kv_heads_, block_;
+    int n_kv_heads_, block_, n_threads_;
+    int64_t most_pages_;  // that a block of rows sees
     std::vector<float> slopes_;
     const float* sinks_ = nullptr;
     AttentionArgs args_{};

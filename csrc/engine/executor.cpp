@@ -32,17 +32,21 @@ Executor::Executor(PlanSpec plan, const Weights& weights, const PagePool& pages,
     for (size_t v = 0; v < plan_.values.size(); v++)
         buffers.emplace_back(plan_.values[v], arena_.get() + arena.offsets[v], max_tokens_, int(v) == plan_.logits);
     for (int id : kept) kept_.push_back(buffers[size_t(id)]);
-    const BuildContext build{kernels_, weights, pages, buffers, context};
+    const BuildContext build{kernels_, weights, pages, buffers, context, threads_.size()};
+    size_t shared_bytes = 0;
     for (size_t i = 0; i < plan_.steps.size(); i++) {
         size_t next = i + 1;
         while (next < phases.size() && phases[next].row_wise) next++;
         steps_.push_back(
             {make_operation(plan_.steps[i], plan_, build), phases[i].row_wise, phases[i].barrier_after, next});
         scratch_bytes_ = std::max(scratch_bytes_, steps_.back().operation->scratch_bytes());
+        shared_bytes = std::max(shared_bytes, steps_.back().operation->shared_bytes());
     }
     scratch_bytes_ = size_t(round_up(int64_t(scratch_bytes_), 64));
     scratch_ = allocate(scratch_bytes_ * size_t(threads_.size()), "scratch");
+    shared_ = allocate(shared_bytes, "partial results");
     next_item_ = std::make_unique<std::atomic<int64_t>[]>(steps_.size() + 1);
+    counters_ = std::make_unique<std::atomic<int64_t>[]>(n_counters());
 }
 
 namespace {
@@ -86,6 +90,9 @@ class Executor::Laps {
 void Executor::run(StepState& s, const Poll& poll) {
     const auto began = Clock::now();
     for (size_t i = 0; i <= steps_.size(); i++) next_item_[i].store(0, std::memory_order_relaxed);
+    for (size_t i = 0; i < n_counters(); i++) counters_[i].store(0, std::memory_order_relaxed);
+    s.shared = shared_.get();
+    s.counters = counters_.get();
     s.cancelled.store(false, std::memory_order_relaxed);
     std::atomic<bool> finite{true};
     threads_.run([&](int thread) {

@@ -57,6 +57,7 @@ class Executor {
         int64_t items = 0;
     };
     class Laps;
+    size_t n_counters() const { return size_t(kCountersPerThread * threads_.size()); }
     void run_thread(StepState& s, const Poll& poll, int thread, Laps& laps);
 
     PlanSpec plan_;
@@ -70,6 +71,8 @@ class Executor {
     std::vector<Buffer> kept_;
     std::vector<Step> steps_;
     std::unique_ptr<std::atomic<int64_t>[]> next_item_;  // of each step
+    AlignedBytes shared_;
+    std::unique_ptr<std::atomic<int64_t>[]> counters_;
     std::vector<ThreadStats> stats_;
     Profile profile_;  // without threads: off
     Barrier barrier_;

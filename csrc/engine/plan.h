@@ -57,6 +57,8 @@ struct StepState {
     std::vector<PieceState> pieces;
     float* logits = nullptr;
     std::atomic<bool> cancelled{false};
+    uint8_t* shared = nullptr;                 // Operation::shared_bytes(), the executor's
+    std::atomic<int64_t>* counters = nullptr;  // kCountersPerThread a thread, which an operation finds and leaves 0
 
     int64_t rows(Rows r) const { return r == Rows::tokens ? n_tokens : n_outputs; }
 };
@@ -83,6 +85,13 @@ class Buffer {
     bool is_logits_ = false;
 };
 
+constexpr int kCountersPerThread = 2;
+// Attention is cut into spans of pages, with partial results, where it has no more blocks of rows of a kv head than
+// this: with more, all threads are busy as it is. A multiple of n_kv_heads.
+inline int64_t most_cut_blocks(int n_threads, int64_t n_kv_heads) {
+    return n_threads > 1 ? (kCountersPerThread * n_threads - 1) / n_kv_heads * n_kv_heads : 0;
+}
+
 // What an operation is resolved against when the plan is built.
 struct BuildContext {
     const KernelTable& kernels;
@@ -90,6 +99,7 @@ struct BuildContext {
     const PagePool& pages;
     const std::vector<Buffer>& buffers;
     int64_t context;  // positions that a sequence may have
+    int n_threads;
 };
 
 // How many items a thread takes at a time: a share of what is left, so that first it goes on for long and at the end no
@@ -108,6 +118,8 @@ class Operation {
     // What run() needs of memory of its own, for as long as it runs: each thread has one scratch for all operations,
     // which stays in its cache.
     virtual size_t scratch_bytes() const { return 0; }
+    // What the threads need together.
+    virtual size_t shared_bytes() const { return 0; }
     virtual void run(const StepState& s, uint8_t* scratch, int64_t first, int64_t last) const = 0;
 };
 

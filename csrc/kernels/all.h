@@ -5,6 +5,7 @@
 #include "kernels/table.h"
 //
 #include "kernels/activation.h"
+#include "kernels/ahead.h"
 #include "kernels/kv.h"
 #include "kernels/matmul_float.h"
 #include "kernels/matmul_formats.h"
@@ -160,6 +161,8 @@ constexpr KernelTable make_table(const char* name) {
     t.rope = rope;
     t.kv_store = kv_store;
     t.attention = attention;
+    t.attention_chunks = attention_chunks;
+    t.attention_combine = attention_combine;
     t.all_finite = all_finite;
     t.exp = exp_row;
     t.int8_peak = int8_peak;

@@ -8,11 +8,6 @@ namespace {
 
 static_assert(kAttentionTile <= kMaxAttentionTile, "attention_scratch_floats() has no room for so many rows");
 
-// The first position that a query at `position` sees.
-inline int64_t oldest_seen(const AttentionArgs& a, int64_t position) {
-    return a.window > 0 && position >= a.window ? position - a.window + 1 : 0;
-}
-
 inline int within_chunk(int64_t i) { return i < 0 ? 0 : i > kPageTokens ? kPageTokens : int(i); }
 
 inline ChunkRange seen(const AttentionArgs& a, int64_t position, int64_t chunk_start) {
@@ -94,7 +89,6 @@ inline void combine_chunk(QueryRow& row, float keep, float take, int64_t n, cons
 
 // A sink is a chunk of its own, before all others: its score is m, its weight 1, and it has no value.
 inline void begin_row(const AttentionArgs& a, QueryRow& row, int64_t n, float* O) {
-    row.slope = a.slopes ? a.slopes[row.head] : 0.0f;
     row.started = a.sinks != nullptr;
     if (!row.started) return;
     row.M = a.sinks[row.head];
@@ -131,48 +125,135 @@ inline Queries gather_queries(const AttentionArgs& a, const QueryRow* rows, int 
     return x;
 }
 
-inline void attention_rows(const AttentionArgs& a, const ChunkKernels& kernels, int64_t first_row, int n_rows) {
-    const int64_t n = round_up(a.value_dim, kLanes);
-    float* total = a.scratch;  // O, o and e of each row
-    float* chunk = total + n_rows * n;
-    float* e = chunk + n_rows * n;
-    QueryRow rows[kAttentionTile];
-    int64_t lowest = INT64_MAX, highest = 0;
-    for (int r = 0; r < n_rows; r++) {
-        QueryRow& row = rows[r];
-        row.token = (first_row + r) / a.group;
-        row.head = (first_row + r) % a.group;
-        row.position = a.first_position + row.token;
-        begin_row(a, row, n, total + r * n);
-        const int64_t oldest = oldest_seen(a, row.position);
-        lowest = oldest < lowest ? oldest : lowest;
-        highest = row.position;
+// The query rows of a tile.
+struct QueryRows {
+    QueryRows(const AttentionArgs& args, int64_t first_row, int n_rows) : a(args), n(n_rows) {
+        for (int r = 0; r < n; r++) {
+            of[r].token = (first_row + r) / a.group;
+            of[r].head = (first_row + r) % a.group;
+            of[r].position = a.first_position + of[r].token;
+            of[r].slope = a.slopes ? a.slopes[of[r].head] : 0.0f;
+        }
     }
-    const Queries queries = gather_queries(a, rows, n_rows, e + n_rows * kPageTokens);
-    for (int64_t page = lowest / kPageTokens; page <= highest / kPageTokens; page++) {
+    // What they see of a page, each and together.
+    ChunkRange look_at(int64_t page) {
         ChunkRange any = {kPageTokens, 0};
-        for (int r = 0; r < n_rows; r++) {
-            const ChunkRange range = rows[r].range = seen(a, rows[r].position, page * kPageTokens);
+        for (int r = 0; r < n; r++) {
+            const ChunkRange range = of[r].range = seen(a, of[r].position, page * kPageTokens);
             if (range.empty()) continue;
             any.first = range.first < any.first ? range.first : any.first;
             any.last = range.last > any.last ? range.last : any.last;
         }
-        kernels.scores(a, queries, a.pages[page] + a.key_offset, any, e);
-        for (int r = 0; r < n_rows; r++)
-            if (!rows[r].range.empty()) chunk_softmax(a, rows[r], page * kPageTokens, e + r * kPageTokens);
-        kernels.values(a, queries, e, a.pages[page] + a.value_offset, any, chunk);
-        ChunkFactors f = chunk_factors(rows, n_rows);
-        for (int r = 0; r < n_rows; r++)
-            if (!rows[r].range.empty()) combine_chunk(rows[r], f.keep(r), f.take(r), n, chunk + r * n, total + r * n);
+        return any;
     }
-    for (int r = 0; r < n_rows; r++) finish_row(a, rows[r], total + r * n);
+    void begin(float* O) {
+        for (int r = 0; r < n; r++) begin_row(a, of[r], width(), O + r * width());
+    }
+    // O takes the o of the page that was looked at in.
+    void take_in(const float* o, float* O) {
+        ChunkFactors f = chunk_factors(of, n);
+        for (int r = 0; r < n; r++)
+            if (!of[r].range.empty())
+                combine_chunk(of[r], f.keep(r), f.take(r), width(), o + r * width(), O + r * width());
+    }
+    void finish(const float* O) const {
+        for (int r = 0; r < n; r++) finish_row(a, of[r], O + r * width());
+    }
+    int64_t width() const { return round_up(a.value_dim, kLanes); }
+
+    const AttentionArgs& a;
+    int n;
+    QueryRow of[kAttentionTile];
+};
+
+// m, l and o (rows, padded value_dim) of a page, in the memory from e on.
+struct Chunks {
+    Chunks(QueryRows& query_rows, float* scratch)
+        : rows(query_rows),
+          kernels(chunk_kernels(rows.a, rows.n)),
+          e(scratch),
+          queries(gather_queries(rows.a, rows.of, rows.n, e + rows.n * kPageTokens)) {}
+    void compute(int64_t page, float* o) const {
+        const AttentionArgs& a = rows.a;
+        const ChunkRange any = rows.look_at(page);
+        const uint8_t *keys = a.pages[page] + a.key_offset, *values = a.pages[page] + a.value_offset;
+        const Next next_keys = keys_of(page + 1), own_values = values_of(page);
+        kernels.scores(a, queries, keys, any, a.latent ? next_keys : own_values, e);
+        for (int r = 0; r < rows.n; r++)
+            if (!rows.of[r].range.empty()) chunk_softmax(a, rows.of[r], page * kPageTokens, e + r * kPageTokens);
+        kernels.values(a, queries, e, values, any, a.latent ? Next{} : next_keys, o);
+    }
+    // What is asked for.
+    Next keys_of(int64_t page) const {
+        const AttentionArgs& a = rows.a;
+        if (!a.streams || page > rows.of[rows.n - 1].position / kPageTokens) return {};
+        const size_t n = a.latent ? kv_row_bytes(a.type, a.head_dim) : kv_key_bytes(a.type, a.head_dim);
+        return {a.pages[page] + a.key_offset, int64_t(n)};
+    }
+    Next values_of(int64_t page) const {
+        const AttentionArgs& a = rows.a;
+        if (!a.streams) return {};
+        return {a.pages[page] + a.value_offset, int64_t(kv_row_bytes(a.type, a.value_dim))};
+    }
+
+    QueryRows& rows;
+    const ChunkKernels kernels;
+    float* const e;
+    const Queries queries;
+};
+
+inline void attention_rows(const AttentionArgs& a, int64_t first_row, int n_rows) {
+    QueryRows rows(a, first_row, n_rows);
+    float* total = a.scratch;
+    float* chunk = total + n_rows * rows.width();
+    const Chunks chunks(rows, chunk + n_rows * rows.width());
+    rows.begin(total);
+    const PageRange pages = pages_seen(a, first_row, n_rows);
+    for (int64_t page = pages.first; page < pages.last; page++) {
+        chunks.compute(page, chunk);
+        rows.take_in(chunk, total);
+    }
+    rows.finish(total);
 }
 
 inline void attention(const AttentionArgs& a) {
     for (int64_t row = a.first_row, last = a.first_row + a.n_rows; row < last; row += kAttentionTile) {
         const int n = last - row < kAttentionTile ? int(last - row) : kAttentionTile;
-        attention_rows(a, chunk_kernels(a, n), row, n);
+        attention_rows(a, row, n);
     }
+}
+
+// The same in parts, of one tile of rows: some pages, each into its place among the partial results; and, when all are
+// there, these in order.
+inline float* partial(const AttentionArgs& a, int64_t page) {
+    return a.partials + attention_partial_floats(a.n_rows, a.value_dim) * size_t(page - pages_seen(a).first);
+}
+inline void attention_chunks(const AttentionArgs& a, int64_t first_page, int64_t last_page) {
+    QueryRows rows(a, a.first_row, int(a.n_rows));
+    const Chunks chunks(rows, a.scratch);
+    for (int64_t page = first_page; page < last_page; page++) {
+        float* part = partial(a, page);
+        chunks.compute(page, part + 2 * kMaxAttentionTile);
+        for (int r = 0; r < rows.n; r++) {
+            part[r] = rows.of[r].m;
+            part[kMaxAttentionTile + r] = rows.of[r].l;
+        }
+    }
+}
+inline void attention_combine(const AttentionArgs& a) {
+    QueryRows rows(a, a.first_row, int(a.n_rows));
+    rows.begin(a.scratch);
+    const PageRange pages = pages_seen(a);
+    for (int64_t page = pages.first; page < pages.last; page++) {
+        const float* part = partial(a, page);
+        rows.look_at(page);
+        for (int r = 0; r < rows.n; r++) {
+            rows.of[r].m = part[r];
+            rows.of[r].l = part[kMaxAttentionTile + r];
+        }
+        rows.take_in(part + 2 * kMaxAttentionTile, a.scratch);
+    }
+    rows.finish(a.scratch);
 }
 
 }  // namespace

@@ -15,6 +15,12 @@ struct ChunkRange {
     bool empty() const { return first >= last; }
 };
 
+// What is read after a product, which asks for it; nothing if it is in the caches.
+struct Next {
+    const uint8_t* at;
+    int64_t bytes;
+};
+
 // R query rows. Of a q8_0 cache whose keys are interleaved they are quantized too.
 struct Queries {
     float* q;        // (R, stride), padded with zeros
@@ -34,13 +40,15 @@ constexpr int vectors_together() {
 
 // G groups of 16 keys from g on.
 template <class KV, int R, int G>
-inline void key_group_scores(const AttentionArgs& a, const Queries& x, const uint8_t* keys, int g, float* e) {
+inline void key_group_scores(const AttentionArgs& a, const Queries& x, const uint8_t* keys, int g, Ahead& ahead,
+                             float* e) {
     f32x16 s[G][R];
     for (int v = 0; v < G; v++)
         for (int r = 0; r < R; r++) s[v][r] = set1(0);
     const int64_t group = int64_t(a.head_dim) * kLanes;
     const auto* column = (const typename KV::Element*)keys + g * group;
     for (int i = 0; i < a.head_dim; i++, column += kLanes) {
+        ahead.ask();
         f32x16 k[G];
 #pragma GCC unroll 4
         for (int v = 0; v < G; v++) k[v] = KV::load16(column + v * group);
@@ -57,18 +65,23 @@ inline void key_group_scores(const AttentionArgs& a, const Queries& x, const uin
 
 // e (R, 64) = q times the keys, at least those of `any`.
 template <class KV, int R>
-inline void key_scores(const AttentionArgs& a, const Queries& x, const uint8_t* keys, ChunkRange any, float* e) {
+inline void key_scores(const AttentionArgs& a, const Queries& x, const uint8_t* keys, ChunkRange any, Next next,
+                       float* e) {
     constexpr int G = vectors_together<R>();
     int g = first_group(any);
-    for (; g + G <= last_group(any); g += G) key_group_scores<KV, R, G>(a, x, keys, g, e);
-    for (; g < last_group(any); g++) key_group_scores<KV, R, 1>(a, x, keys, g, e);
+    Ahead ahead(next.at, next.bytes, a.head_dim * ((last_group(any) - g + G - 1) / G));
+    for (; g + G <= last_group(any); g += G) key_group_scores<KV, R, G>(a, x, keys, g, ahead, e);
+    for (; g < last_group(any); g++) key_group_scores<KV, R, 1>(a, x, keys, g, ahead, e);
 }
 
 template <int R>
-inline void byte_key_scores(const AttentionArgs&, const Queries& x, const uint8_t* keys, ChunkRange any, float* e) {
+inline void byte_key_scores(const AttentionArgs&, const Queries& x, const uint8_t* keys, ChunkRange any, Next next,
+                            float* e) {
     using Keys = Packed<Q8_0::Codes, Q8_0::Scales>;
     const int64_t blocks = x.stride / kBlock;
+    Ahead ahead(next.at, next.bytes, last_group(any) - first_group(any));
     for (int g = first_group(any); g < last_group(any); g++) {
+        ahead.ask();
         f32x16 s[R];
         const int64_t bytes = ByteStore::packed_q8_0_bytes(blocks);
         const Keys rows(keys + g * bytes, blocks, size_t(bytes));
@@ -78,9 +91,12 @@ inline void byte_key_scores(const AttentionArgs&, const Queries& x, const uint8_
 }
 
 template <class Rows, int R>
-inline void row_scores(const AttentionArgs& a, const Queries& x, const uint8_t* keys, ChunkRange any, float* e) {
+inline void row_scores(const AttentionArgs& a, const Queries& x, const uint8_t* keys, ChunkRange any, Next next,
+                       float* e) {
     const Rows rows(keys, a.head_dim, x.scales);
+    Ahead ahead(next.at, next.bytes, any.last - any.first);
     for (int j = any.first; j < any.last; j++) {
+        ahead.ask();
         f32x16 s[R];
         for (int r = 0; r < R; r++) s[r] = set1(0);
         for (int64_t i = 0; i < rows.stride; i += kLanes) {
@@ -94,11 +110,13 @@ inline void row_scores(const AttentionArgs& a, const Queries& x, const uint8_t* 
 
 // G vectors of o from element i on.
 template <class Rows, int R, int G>
-inline void value_vectors(const Rows& rows, const float* e, ChunkRange any, int64_t i, int64_t n, float* o) {
+inline void value_vectors(const Rows& rows, const float* e, ChunkRange any, int64_t i, int64_t n, Ahead& ahead,
+                          float* o) {
     f32x16 acc[G][R];
     for (int v = 0; v < G; v++)
         for (int r = 0; r < R; r++) acc[v][r] = set1(0);
     for (int j = any.first; j < any.last; j++) {
+        ahead.ask();
         f32x16 value[G];
 #pragma GCC unroll 4
         for (int v = 0; v < G; v++) value[v] = rows.load16(j, i + v * kLanes);
@@ -116,20 +134,21 @@ inline void value_vectors(const Rows& rows, const float* e, ChunkRange any, int6
 // o (R, padded value_dim) = e times the values of `any`.
 template <class Rows, int R>
 inline void chunk_values(const AttentionArgs& a, const Queries& x, const float* e, const uint8_t* values,
-                         ChunkRange any, float* o) {
+                         ChunkRange any, Next next, float* o) {
     constexpr int G = vectors_together<R>();
     const Rows rows(values, a.latent ? a.head_dim : a.value_dim, x.scales);
     const int64_t n = round_up(a.value_dim, kLanes);
+    Ahead ahead(next.at, next.bytes, (any.last - any.first) * ((n / kLanes + G - 1) / G));
     int64_t i = 0;
-    for (; i + G * kLanes <= n; i += G * kLanes) value_vectors<Rows, R, G>(rows, e, any, i, n, o);
-    for (; i < n; i += kLanes) value_vectors<Rows, R, 1>(rows, e, any, i, n, o);
+    for (; i + G * kLanes <= n; i += G * kLanes) value_vectors<Rows, R, G>(rows, e, any, i, n, ahead, o);
+    for (; i < n; i += kLanes) value_vectors<Rows, R, 1>(rows, e, any, i, n, ahead, o);
 }
 
 // The products for one way of storing and one number of rows.
 struct ChunkKernels {
-    void (*scores)(const AttentionArgs& a, const Queries& x, const uint8_t* keys, ChunkRange any, float* e);
+    void (*scores)(const AttentionArgs& a, const Queries& x, const uint8_t* keys, ChunkRange any, Next next, float* e);
     void (*values)(const AttentionArgs& a, const Queries& x, const float* e, const uint8_t* values, ChunkRange any,
-                   float* o);
+                   Next next, float* o);
 };
 
 template <class KV>

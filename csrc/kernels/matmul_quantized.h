@@ -180,16 +180,6 @@ template <class Dot, bool kHasMin, class Tile>
     each<Tile>([&](int r, int t) { y[t * Tile::kGroups + r] = acc.of[r][t]; });
 }
 
-// The groups that come next in memory, asked for tile by tile while these are multiplied.
-struct Ahead {
-    const uint8_t* at;
-    int64_t bytes;  // a tile
-    void ask() {
-        for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
-        at += bytes;
-    }
-};
-
 // What is done with a product: take(i, t, v) gets that of the 16 rows of group i with token t, and ask(t) comes some
 // time before: what is read and written then, a line of a row of its own for each token, is in no cache.
 template <class Ask, class Take>
@@ -271,7 +261,7 @@ inline void panel_product(const uint8_t* group, const MatmulArgs& a, const Sink&
     f32x16* y = (f32x16*)a.scratch;
     uint8_t* panels = a.scratch + sizeof(f32x16) * kPanelTokens * R;
     const int64_t group_bytes = int64_t(a.w.group_bytes) * R, n_tiles = (a.n_tokens + T - 1) / T * n_panels;
-    Ahead ahead{group + group_bytes, (group_bytes / n_tiles + 63) / 64 * 64};
+    Ahead ahead(group + group_bytes, group_bytes, n_tiles);  // the groups that come next
     for (int64_t token = 0; token < a.n_tokens; token += kPanelTokens) {
         const int64_t last = token + kPanelTokens < a.n_tokens ? token + kPanelTokens : a.n_tokens;
         for (int64_t p = 0; p < n_panels; p++) {

@@ -82,9 +82,26 @@ struct AttentionArgs {
     uint8_t* const* pages;
     size_t key_offset, value_offset;  // of this layer and head in a page, in bytes
     KVType type;
-    bool latent;     // keys are rows, which begin with the values
-    float* scratch;  // attention_scratch_floats(head_dim, value_dim), one a thread
+    bool latent;      // keys are rows, which begin with the values
+    bool streams;     // keys and values are read once, from memory: they are asked for ahead of their use
+    float* scratch;   // attention_scratch_floats(head_dim, value_dim), one a thread
+    float* partials;  // of attention_chunks: attention_partial_floats(n_rows, value_dim) for each page of pages_seen()
 };
+
+// The first position that a query at `position` sees.
+static inline int64_t oldest_seen(const AttentionArgs& a, int64_t position) {
+    return a.window > 0 && position >= a.window ? position - a.window + 1 : 0;
+}
+// Those that n query rows from first_row on see, [first, last).
+struct PageRange {
+    int64_t first, last;
+};
+static inline PageRange pages_seen(const AttentionArgs& a, int64_t first_row, int64_t n) {
+    const int64_t first = a.first_position + first_row / a.group,
+                  last = a.first_position + (first_row + n - 1) / a.group;
+    return {oldest_seen(a, first) / kPageTokens, last / kPageTokens + 1};
+}
+static inline PageRange pages_seen(const AttentionArgs& a) { return pages_seen(a, a.first_row, a.n_rows); }
 
 struct KVStoreArgs {
     const float* k;  // (n_kv_heads, head_dim) of one token
@@ -118,6 +135,10 @@ struct KernelTable {
     void (*rope)(const RopeArgs& args);
     void (*kv_store)(const KVStoreArgs& args);
     void (*attention)(const AttentionArgs& args);
+    // The same in parts, for at most attention_tile rows: some pages each, by any threads; then the whole from the
+    // parts.
+    void (*attention_chunks)(const AttentionArgs& args, int64_t first_page, int64_t last_page);
+    void (*attention_combine)(const AttentionArgs& args);
     bool (*all_finite)(const float* x, int64_t n);
     void (*exp)(const float* x, int64_t n, float* y);  // the sampler's weights
     // Products of 16 rows of 4 weights (bytes, up to 15) and as many activations, the same 4 for each row, again and
@@ -140,6 +161,11 @@ static inline size_t attention_scratch_floats(int64_t head_dim, int64_t value_di
     const int64_t k = round_up(head_dim, kBlock), v = round_up(value_dim, kBlock);
     const int64_t quantized = k / 4 + 3 * (k / kBlock), scales = (k + v) / kBlock * kPageTokens;
     return size_t(kMaxAttentionTile * (k + 2 * v + kPageTokens + quantized) + scales);
+}
+
+// Of a page: m and l of each row, and o.
+static inline size_t attention_partial_floats(int64_t n_rows, int64_t value_dim) {
+    return size_t(2 * kMaxAttentionTile + n_rows * round_up(value_dim, kLanes));
 }
 
 }  // namespace pyruntime

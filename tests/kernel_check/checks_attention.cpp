@@ -56,7 +56,9 @@ class Sequence {
     }
     size_t output_size() const { return size_t(c_.n_tokens * stride(shape_.value_dim)); }
     const float* output(const float* out, int64_t r) const { return row(out, shape_.value_dim, r); }
+    AttentionArgs args(float* out, int64_t first_row, int64_t n_rows);
     void run(float* out, int64_t first_row, int64_t n_rows);
+    void run_in_spans(float* out, int64_t first_row, int64_t n_rows, int64_t span);
     bool others_untouched(const float* out) const;
     void judge(Run& run, const float* out) const;
 
@@ -146,7 +148,7 @@ void Sequence::store(Profile profile, uint64_t stream) {
     }
 }
 
-void Sequence::run(float* out, int64_t first_row, int64_t n_rows) {
+AttentionArgs Sequence::args(float* out, int64_t first_row, int64_t n_rows) {
     AttentionArgs a = {};
     a.q = q_.data() + shape_.head_dim;
     a.q_token_stride = stride(shape_.head_dim);
@@ -168,9 +170,28 @@ void Sequence::run(float* out, int64_t first_row, int64_t n_rows) {
     a.value_offset = shape_.latent ? a.key_offset : layout_.value_offset + kHead * layout_.value_head_bytes;
     a.type = shape_.type;
     a.latent = shape_.latent;
+    a.streams = n_rows % 2 != 0;  // a hint
     a.scratch = scratch_.data();
     scratch_.fill_bytes(0xff);
-    k_.attention(a);
+    return a;
+}
+
+void Sequence::run(float* out, int64_t first_row, int64_t n_rows) { k_.attention(args(out, first_row, n_rows)); }
+
+// In spans of so many pages, the last first.
+void Sequence::run_in_spans(float* out, int64_t first_row, int64_t n_rows, int64_t span) {
+    AttentionArgs a = args(out, first_row, n_rows);
+    const pyruntime::PageRange pages = pyruntime::pages_seen(a);
+    Array<float> partials(size_t(pages.last - pages.first) *
+                          pyruntime::attention_partial_floats(n_rows, shape_.value_dim));
+    partials.fill_bytes(0xff);
+    a.partials = partials.data();
+    for (int64_t last = pages.last; last > pages.first; last -= span) {
+        scratch_.fill_bytes(0xff);
+        k_.attention_chunks(a, std::max(pages.first, last - span), last);
+    }
+    scratch_.fill_bytes(0xff);
+    k_.attention_combine(a);
 }
 
 bool Sequence::others_untouched(const float* out) const {
@@ -274,6 +295,17 @@ void check_one_attention(Run& run, const AttentionCase& c, const KVShape& shape,
         run.require(s.others_untouched(parts.data()), "out: heads of another group were written to");
         for (int64_t r = 0; r < s.rows(); r++)
             run.same("all rows at once", s.output(parts.data(), r), s.output(whole.data(), r), n);
+    }
+    for (int64_t span : {1, 3}) {
+        run.begin(text("%s, %d pages at a time", name.c_str(), int(span)));
+        std::memset(parts.data(), kCanary, parts.size() * 4);
+        const int64_t tile = run.k.attention_tile;
+        for (int64_t r = 0; r < s.rows(); r += tile)
+            s.run_in_spans(parts.data(), r, std::min(tile, s.rows() - r), span);
+        parts.check_strips(run, "out");
+        run.require(s.others_untouched(parts.data()), "out: heads of another group were written to");
+        for (int64_t r = 0; r < s.rows(); r++)
+            run.same("all pages in order", s.output(parts.data(), r), s.output(whole.data(), r), n);
     }
 }
 
