@@ -91,12 +91,14 @@ class Case:
     file: _core.GGUF
     plan: Plan
 
-    def engine(self, kv_type: str, isa: str = "", threads: int = 2, kv_max_bytes: int = 1 << 28) -> _core.Engine:
+    def engine(
+        self, kv_type: str, isa: str = "", threads: int = 2, kv_max_bytes: int = 1 << 28, context: int = 512
+    ) -> _core.Engine:
         return _core.Engine(
             self.file,
             self.plan.weight_names,
             self.plan.for_core(),
-            context=512,
+            context=context,
             max_tokens=LENGTH,
             n_threads=threads,
             kv_type=kv_type,
@@ -184,6 +186,38 @@ def test_forked_and_rewound_prefixes(shape: Shape, kv_type: str, tmp_path: Path)
         child.rewind(at)
         assert_same(run(engine, parent, other, 7), branched, at)
         assert_same(run(engine, child, ids[at:], 7), cold[at:], at)
+
+
+@pytest.mark.parametrize("window", [0, 300])
+@pytest.mark.parametrize("n_kv_heads", [1, 2, 3, 4])
+def test_threads_share_the_pages_of_a_few_heads(n_kv_heads: int, window: int, tmp_path: Path) -> None:
+    """The last position of the context too, and of several sequences in a step."""
+    shape = Shape(n_heads=2 * n_kv_heads, n_kv_heads=n_kv_heads, head_dim=24, value_dim=40, window=window)
+    case, ids = make(tmp_path, shape), random_ids(shape, 1000)
+    one = case.engine("f16", threads=1, context=len(ids))
+    expected = run(one, one.sequence(), ids)
+    n_spans = 2 if window else 4  # of 256 positions
+    for threads in (2, 3, 4):
+        engine = case.engine("f16", threads=threads, context=len(ids))
+        sequences = [engine.sequence() for _ in range(3)]
+        for n, sequence in enumerate(sequences, start=1):
+            run(engine, sequence, ids[:-n])
+        first = items_of_a_step(engine, [(engine.sequence(), ids[:1], 2)])
+        last = items_of_a_step(engine, [(sequences[0], ids[-1:], 2)])
+        few = n_kv_heads < 2 * threads
+        assert last - first == (n_kv_heads * (n_spans - 1) if few else 0), threads
+        together = engine.step(
+            [(sequence, ids[-n : len(ids) - n + 1], 2) for n, sequence in enumerate(sequences[1:], 2)]
+        )
+        assert_same(together, expected[[-2, -3]], threads)
+        sequences[0].rewind(980)
+        assert_same(run(engine, sequences[0], ids[980:], 1), expected[980:], threads)
+
+
+def items_of_a_step(engine: _core.Engine, pieces: list[tuple[_core.Sequence, Ids, int]]) -> int:
+    before = sum(engine.items_by_thread())
+    engine.step(pieces)
+    return sum(engine.items_by_thread()) - before
 
 
 def test_a_batch_changes_nothing(tmp_path: Path) -> None:
