@@ -115,8 +115,8 @@ inline MatmulArgs of_tokens(const MatmulArgs& a, int64_t first, int64_t n) {
     MatmulArgs part = a;
     part.n_tokens = n;
     if (a.x) part.x = a.x + first * a.w.cols;
-    const int64_t block = first * (a.w.cols / kBlock);
-    part.xq = {a.xq.q + first * a.w.cols, a.xq.d + block, a.xq.e + block, a.xq.sums + block};
+    const int64_t block = first * blocks_of(a.w.cols);
+    if (a.xq.q) part.xq = {a.xq.q + first * a.w.cols, a.xq.d + block, a.xq.e + block, a.xq.sums + block};
     part.y = a.y + first * a.y_stride;
     return part;
 }

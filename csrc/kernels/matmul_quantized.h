@@ -281,10 +281,10 @@ inline void panel_product(const uint8_t* group, const MatmulArgs& a, const Sink&
     }
 }
 
-// n groups that follow each other, at most as many as groups_together() says.
+// n groups that follow each other, at most as many as groups_together() says: of all tokens, of which these may be few.
 template <class Format, class Sink>
 inline void product(const uint8_t* group, int n, const MatmulArgs& a, const Sink& sink) {
-    if (a.n_tokens <= kDirectTokens) return direct_product<Format>(group, a, sink);
+    if (n == 1 && a.n_tokens <= kDirectTokens) return direct_product<Format>(group, a, sink);
     if constexpr (kTileGroups == 2)
         if (n == 2) return panel_product<Format, 2>(group, a, sink);
     panel_product<Format, 1>(group, a, sink);

@@ -1,6 +1,7 @@
-// A model without Python: engine_run MODEL PLAN THREADS OUT < ids. Reads a plan as tests/engine_run/write_plan.py
-// writes it, computes the logits of every position, in chunks of 7, and writes them to OUT as float32. It runs where
-// Python cannot be had, such as AArch64 under qemu, to show that a real model has the same bits there (.ci/run).
+// A model without Python: engine_run MODEL PLAN THREADS OUT [TOKENS] < ids. Reads a plan as
+// tests/engine_run/write_plan.py writes it, computes the logits of every position, 19 or so many tokens a step, and
+// writes them to OUT as float32. It runs where Python cannot be had, such as AArch64 under qemu, to show that a real
+// model has the same bits there (.ci/run).
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -17,7 +18,7 @@ namespace {
 
 using namespace pyruntime;
 
-constexpr int64_t kChunk = 19;  // panels on every ISA; the rest of the ids is multiplied directly
+constexpr int kTokens = 19;  // panels on every ISA; the rest of the ids is multiplied directly
 
 template <class T>
 T read(std::istream& in) {
@@ -67,7 +68,8 @@ PlanSpec read_plan(std::istream& in, std::vector<std::string>& weights) {
     return plan;
 }
 
-void run(const std::string& model, const std::string& plan_path, int threads, const std::string& out_path) {
+void run(const std::string& model, const std::string& plan_path, int threads, const std::string& out_path,
+         int64_t n_tokens) {
     std::vector<std::string> all, names;
     std::ifstream plan_file(plan_path);
     PlanSpec plan = read_plan(plan_file, all);
@@ -77,13 +79,13 @@ void run(const std::string& model, const std::string& plan_path, int threads, co
     for (int32_t id; std::cin >> id;) ids.push_back(id);
 
     const gguf::File file(model);
-    const EngineConfig config{4096, kChunk, threads, KVType::f16, size_t(1) << 40, ""};
+    const EngineConfig config{4096, n_tokens, threads, KVType::f16, size_t(1) << 40, ""};
     Engine engine(file, names, std::move(plan), config, nullptr);
     std::fprintf(stderr, "%s, %d threads, %zu tokens\n", engine.isa(), threads, ids.size());
     const auto sequence = engine.new_sequence();
     std::vector<float> logits(ids.size() * size_t(engine.n_vocab()));
-    for (size_t at = 0; at < ids.size(); at += kChunk) {
-        const int64_t n = std::min<int64_t>(kChunk, int64_t(ids.size() - at));
+    for (size_t at = 0; at < ids.size(); at += size_t(n_tokens)) {
+        const int64_t n = std::min(n_tokens, int64_t(ids.size() - at));
         engine.step({{sequence.get(), &ids[at], n, n}}, &logits[at * size_t(engine.n_vocab())], nullptr);
     }
     std::ofstream out(out_path, std::ios::binary);
@@ -94,12 +96,12 @@ void run(const std::string& model, const std::string& plan_path, int threads, co
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 5) {
-        std::fprintf(stderr, "usage: engine_run MODEL PLAN THREADS OUT < ids\n");
+    if (argc != 5 && argc != 6) {
+        std::fprintf(stderr, "usage: engine_run MODEL PLAN THREADS OUT [TOKENS] < ids\n");
         return 2;
     }
     try {
-        run(argv[1], argv[2], std::stoi(argv[3]), argv[4]);
+        run(argv[1], argv[2], std::stoi(argv[3]), argv[4], argc == 6 ? std::stoi(argv[5]) : kTokens);
     } catch (const std::exception& e) {
         std::fprintf(stderr, "engine_run: %s\n", e.what());
         return 1;

@@ -52,6 +52,8 @@ const std::vector<Shape> kWideShapes = {
 };
 const std::vector<Shape> kFloatShapes = {
     {5, 1, {1, 3, 4, 5, 13}}, {18, 7, {1, 3, 4, 5, 13}}, {33, 45, {1, 3, 4, 5, 13}}};
+// A thread keeps the sums of kPanelTokens; those left are as few as are multiplied directly.
+const Shape kManyTokens = {33, 32, {1, pyruntime::kPanelTokens + 1, pyruntime::kPanelTokens + 5}};
 
 int64_t block_size(uint32_t type) { return formats::find_type(type)->n_block; }
 bool is_quantized(uint32_t type) { return block_size(type) > 1; }
@@ -317,6 +319,9 @@ void check_matmul(Run& run, uint32_t type) {
         for (Mode mode : {kPlain, kResidual, kGated, kBias, kBiasResidual, kGatedBias})
             for (Profile profile : {Profile::kOrdinary, Profile::kExtreme})
                 check_product(run, type, shape, profile, mode, stream += 10);
+    if (type != formats::Q4_0 && type != formats::F32) return;
+    for (Mode mode : {kResidual, kGated, kGatedBias})
+        check_product(run, type, kManyTokens, Profile::kOrdinary, mode, stream += 10);
 }
 
 }  // namespace kernel_check
