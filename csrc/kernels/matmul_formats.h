@@ -1,6 +1,7 @@
 // The quantized formats as the kernels read them: a format is an integer product (simd/*.h), the codes of its weights
 // and their scales; formats/pack.h draws how a group keeps the last two. Codes give step k of block b: 64 bytes, 4
 // columns of 16 rows. Scales give what the exact integer sums of a block of 32 are multiplied by, one lane a row.
+// Steps are forced inline: GCC 12 leaves them as calls on NEON, each of which costs as much as the step.
 #pragma once
 
 namespace pyruntime {
@@ -12,7 +13,7 @@ struct Planes {
     static constexpr int kBlockBytes = 64 * (kLow + kHigh);
     const uint8_t* q;
     template <int k>
-    w8 step(int64_t b) const {
+    [[gnu::always_inline]] w8 step(int64_t b) const {
         const uint8_t* at = q + kBlockBytes * b;
         const w8 low = field<kLow, k % (8 / kLow)>(load_w8(at + 64 * (k / (8 / kLow))));
         if constexpr (kHigh == 0) {
@@ -28,7 +29,7 @@ struct Planes {
 template <const int8_t* kTable>
 struct Codebook : Planes<4> {
     template <int k>
-    w8 step(int64_t b) const {
+    [[gnu::always_inline]] w8 step(int64_t b) const {
         return lookup(kTable, Planes<4>::step<k>(b));
     }
 };
