@@ -64,6 +64,7 @@ def test_what_the_first_cpus_have(platform: str, instructions: list[str]) -> Non
         ("elf64-x86-64", "vpdpbusd %zmm1,%zmm2,%zmm0", "vpdpbusd"),
         ("elf64-x86-64", "kmovw  %eax,%k1", "kmovw"),
         ("elf64-littleaarch64", "sdot\tv0.4s, v1.16b, v2.16b", "sdot"),
+        ("elf64-littleaarch64", "smmla\tv0.4s, v1.16b, v2.16b", "smmla"),
         ("elf64-littleaarch64", "fadd\tv0.8h, v0.8h, v1.8h", "fadd"),
         ("elf64-littleaarch64", "fmadd\th0, h1, h2, h0", "fmadd"),
     ],

@@ -136,7 +136,7 @@ def test_every_instruction_set_draws_the_same_ids(monkeypatch: pytest.MonkeyPatc
     s = Sampling(temperature=1.3, top_k=0, top_p=0.99, min_p=0.001, seed=12)
     expected = [oracle(s, logits, position) for position in range(20)]
     tried = []
-    for isa in ("scalar", "avx2", "avx_vnni", "avx512_vnni", "neon_dotprod"):
+    for isa in ("scalar", "avx2", "avx_vnni", "avx512_vnni", "neon_dotprod", "neon_i8mm"):
         monkeypatch.setenv("PYRUNTIME_ISA", isa)
         try:
             sampler = s.sampler(len(logits))

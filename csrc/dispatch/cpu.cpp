@@ -48,6 +48,7 @@ bool cpu_has_avx512_vnni() {
 }
 
 bool cpu_has_neon_dotprod() { return false; }
+bool cpu_has_neon_i8mm() { return false; }
 
 }  // namespace pyruntime
 
@@ -62,6 +63,18 @@ bool cpu_has_neon_dotprod() { return false; }
 
 namespace pyruntime {
 
+#if defined(__aarch64__) && defined(__APPLE__)
+namespace {
+
+bool apple_has(const char* feature) {
+    int has = 0;
+    size_t size = sizeof has;
+    return sysctlbyname(feature, &has, &size, nullptr, 0) == 0 && has;
+}
+
+}  // namespace
+#endif
+
 bool cpu_has_avx2() { return false; }
 bool cpu_has_avx_vnni() { return false; }
 bool cpu_has_avx512_vnni() { return false; }
@@ -70,9 +83,18 @@ bool cpu_has_neon_dotprod() {
 #if defined(__aarch64__) && defined(__linux__)
     return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) && (getauxval(AT_HWCAP) & HWCAP_ASIMDHP);
 #elif defined(__aarch64__) && defined(__APPLE__)
-    int has = 0;
-    size_t size = sizeof has;
-    return sysctlbyname("hw.optional.arm.FEAT_DotProd", &has, &size, nullptr, 0) == 0 && has;
+    return apple_has("hw.optional.arm.FEAT_DotProd");
+#else
+    return false;
+#endif
+}
+
+bool cpu_has_neon_i8mm() {
+#if defined(__aarch64__) && defined(__linux__)
+    constexpr unsigned long i8mm = 1ul << 13;  // HWCAP2_I8MM, which headers before Linux 5.7 lack
+    return cpu_has_neon_dotprod() && (getauxval(AT_HWCAP2) & i8mm);
+#elif defined(__aarch64__) && defined(__APPLE__)
+    return cpu_has_neon_dotprod() && apple_has("hw.optional.arm.FEAT_I8MM");
 #else
     return false;
 #endif

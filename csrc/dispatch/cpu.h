@@ -7,5 +7,6 @@ bool cpu_has_avx2();         // with FMA and F16C
 bool cpu_has_avx_vnni();     // and what cpu_has_avx2() says
 bool cpu_has_avx512_vnni();  // F, BW, VL, DQ, VNNI
 bool cpu_has_neon_dotprod();
+bool cpu_has_neon_i8mm();  // and dotprod
 
 }  // namespace pyruntime

@@ -20,6 +20,9 @@ extern const KernelTable kernels_avx512_vnni;
 #ifdef PYRUNTIME_HAVE_NEON_DOTPROD
 extern const KernelTable kernels_neon_dotprod;
 #endif
+#ifdef PYRUNTIME_HAVE_NEON_I8MM
+extern const KernelTable kernels_neon_i8mm;
+#endif
 
 const std::vector<Isa>& compiled_isas() {
     static const std::vector<Isa> isas = {
@@ -31,6 +34,9 @@ const std::vector<Isa>& compiled_isas() {
 #endif
 #ifdef PYRUNTIME_HAVE_AVX2
         {&kernels_avx2, cpu_has_avx2, "AVX2, FMA and F16C"},
+#endif
+#ifdef PYRUNTIME_HAVE_NEON_I8MM
+        {&kernels_neon_i8mm, cpu_has_neon_i8mm, "NEON with dotprod and i8mm"},
 #endif
 #ifdef PYRUNTIME_HAVE_NEON_DOTPROD
         {&kernels_neon_dotprod, cpu_has_neon_dotprod, "NEON with dotprod"},

@@ -112,7 +112,7 @@ struct PartScaleAndMin {
 // to find. Measured on Zen 5, two threads that read from memory: 1.1 to 2.5 times as fast as codes 4 KB ahead.
 template <class Codes, class Scales>
 struct Packed : Codes, Scales {
-    static constexpr bool kAhead = true;
+    static constexpr bool kAhead = true, kZipped = false;
     const uint8_t* next;
     int64_t block_bytes;  // scales included
     Packed(const uint8_t* group, int64_t blocks, size_t group_bytes)

@@ -8,7 +8,8 @@
 // times their integer scales; M likewise is that of the activations times integer mins.
 // Two ways to the same numbers. Up to kDirectTokens tokens read the packed weights once and widen them in registers:
 // memory bandwidth is the limit. More tokens share panels (kPanelBlocks blocks of a group of 16 rows as bytes and float
-// scales, in L1), unpacked once, and go past them a tile at a time: integer throughput is the limit.
+// scales, in L1), unpacked once, and go past them a tile at a time: integer throughput is the limit. Where an ISA
+// multiplies two tokens at a time (kTokenPairs), the steps of a panel lie in it as such a product takes them.
 #pragma once
 
 namespace pyruntime {
@@ -37,7 +38,7 @@ struct FloatScalesInParts : FloatScales {
 };
 template <class Scales>
 struct Panel : Planes<8>, Scales {
-    static constexpr bool kAhead = false;
+    static constexpr bool kAhead = false, kZipped = kTokenPairs;
 };
 
 // What is multiplied together: R groups of rows with T rows of activations, from `token` on. Block b of the weights
@@ -70,13 +71,19 @@ template <class Tile, class Work>
 // Adds steps kFirst .. kFirst + n - 1 of block b.
 template <class Dot, int kFirst, int n, class Tile>
 [[gnu::always_inline]] inline void steps(const Tile& tile, int64_t b, Sums<typename Dot::Acc, Tile>& s) {
-    typename Dot::Operand operand[Tile::kGroups];
-#pragma GCC unroll 4
-    for (int r = 0; r < Tile::kGroups; r++) operand[r] = Dot::prepare(tile.w[r].template step<kFirst>(b));
     const int8_t* x = tile.x.q + kBlock * tile.at(0, b) + 4 * kFirst;
     const int64_t stride = kBlock * tile.row_blocks;
-    each<Tile>([&](int r, int t) { s.of[r][t] = Dot::template step<kFirst>(s.of[r][t], operand[r], x + t * stride); });
-    if constexpr (n > 1) steps<Dot, kFirst + 1, n - 1>(tile, b, s);
+    if constexpr (Tile::Weights::kZipped) {
+        static_assert(Tile::kGroups == 1);
+        add_zipped(s.of[0], tile.w[0].q + Planes<8>::kBlockBytes * b + 64 * kFirst, n, x, stride);
+    } else {
+        typename Dot::Operand operand[Tile::kGroups];
+#pragma GCC unroll 4
+        for (int r = 0; r < Tile::kGroups; r++) operand[r] = Dot::prepare(tile.w[r].template step<kFirst>(b));
+        each<Tile>(
+            [&](int r, int t) { s.of[r][t] = Dot::template step<kFirst>(s.of[r][t], operand[r], x + t * stride); });
+        if constexpr (n > 1) steps<Dot, kFirst + 1, n - 1>(tile, b, s);
+    }
 }
 
 // The integer sums of block b, exact as floats.
@@ -217,8 +224,13 @@ inline void add_tiles(const Source (&w)[R], int64_t blocks, const MatmulArgs& a,
 
 template <int k, class Source>
 [[gnu::always_inline]] inline void unpack_steps(const Source& w, int64_t b, uint8_t* to) {
-    store_w8(to + 64 * k, w.template step<k>(b));
-    if constexpr (k < 7) unpack_steps<k + 1>(w, b, to);
+    if constexpr (kTokenPairs) {
+        store_zipped(to + 64 * k, w.template step<k>(b), w.template step<k + 1>(b));
+    } else {
+        store_w8(to + 64 * k, w.template step<k>(b));
+        store_w8(to + 64 * k + 64, w.template step<k + 1>(b));
+    }
+    if constexpr (k < 6) unpack_steps<k + 2>(w, b, to);
 }
 
 // Blocks first .. first + n - 1 of a group as a panel.

@@ -3,6 +3,7 @@
 //   AVX-512 VNNI   vpdpbusd              64 products an instruction
 //   AVX2           vpmaddubsw, vpaddw    32 products in two (widened to int32 only at the end: real sums pay for more)
 //   NEON dotprod   sdot                  16 products an instruction
+//   NEON i8mm      smmla                 32
 #pragma once
 
 namespace pyruntime {
@@ -29,7 +30,7 @@ inline int64_t peak_loop(const uint8_t* w, const int8_t* x, int64_t rounds, int3
 #pragma GCC unroll 32
     for (int t = 0; t < kSums; t++) total = add(total, peak_sums(s[t]));
     __builtin_memcpy(sums, &total, sizeof total);
-    return rounds * kSums * int64_t(sizeof(w8));
+    return rounds * kSums * int64_t(sizeof(w8)) * (kTokenPairs ? 2 : 1);
 }
 
 // Two shapes, so that neither's accidents are taken for the machine: as many sums as a tile of a matrix product, and

@@ -15,6 +15,7 @@ constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;  // 8 integer accumulators stay in registers; the float ones are touched once a block
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;
 constexpr int kAttentionTile = 4, kAttentionSums = 4;  // 8 ymm
+constexpr bool kTokenPairs = false;
 
 inline i32x16 madd(i32x16 a, i32x16 b) { return {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)}; }
 inline i32x16 add_i16(i32x16 a, i32x16 b) { return {_mm256_add_epi16(a.lo, b.lo), _mm256_add_epi16(a.hi, b.hi)}; }

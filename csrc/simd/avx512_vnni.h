@@ -14,6 +14,7 @@ constexpr int kMatmulTile = 6;  // 12 float + 12 int accumulators, two weight ve
 constexpr int kMatmulTileInParts = 4;  // a third sum for each
 constexpr int kFloatTile = 12;
 constexpr int kAttentionTile = 8, kAttentionSums = 16;  // fma latency 4 at two a cycle wants 8 independent sums
+constexpr bool kTokenPairs = false;
 
 struct f32x16 {
     __m512 v;

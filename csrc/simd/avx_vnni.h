@@ -11,6 +11,7 @@ constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;  // 5 and 6 are as fast
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;
 constexpr int kAttentionTile = 4, kAttentionSums = 4;  // 8 ymm
+constexpr bool kTokenPairs = false;
 
 inline w8 flip_top_bits(w8 a) {
     const __m256i top = _mm256_set1_epi8(char(0x80));

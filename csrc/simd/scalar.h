@@ -18,6 +18,7 @@ constexpr int kTileGroups = 1;
 constexpr int kMatmulTile = 4;  // tokens whose accumulators stay in registers in a matrix-matrix product
 constexpr int kMatmulTileInParts = kMatmulTile, kFloatTile = kMatmulTile;
 constexpr int kAttentionTile = 4, kAttentionSums = 4;  // query rows that share each load of keys and values
+constexpr bool kTokenPairs = false;  // whether panels are multiplied two tokens at a time, their steps zipped in twos
 
 struct f32x16 {
     float v[16];
