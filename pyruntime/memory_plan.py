@@ -34,16 +34,22 @@ class MemoryPlan:
     context: int
     weights: int  # packed for the kernels
     page: int  # of the KV cache: 64 positions; 0 in a model without attention
-    activations: int  # the values of a step, and the threads' scratch
+    activations: int  # the values of a step, the threads' scratch, and attention's partial results
     vocabulary: int  # tokenizer, sampler and templates
     process: int  # what was resident before: Python, its modules, the file's metadata
     limit: int | None  # of `predicted`: `ram`, or what the system and the cgroup have left; None if that is unknown
     limited_by: str
+    partials: int = 0  # of the activations, for each page of the context
+
+    @property
+    def pages(self) -> int:
+        """Of one full context."""
+        return -(-self.context // PAGE_TOKENS)
 
     @property
     def kv(self) -> int:
         """Bytes of the KV cache of one full context."""
-        return -(-self.context // PAGE_TOKENS) * self.page
+        return self.pages * self.page
 
     @property
     def predicted(self) -> int:
@@ -62,11 +68,21 @@ class MemoryPlan:
     @property
     def largest_context(self) -> int:
         """Positions, whole pages of them; 0 if the model does not fit."""
-        return self.largest_within(self.kv_limit)
+        return self.largest_within(self.room)
+
+    @property
+    def room(self) -> int:
+        """Bytes left for what grows with the context."""
+        return self.kv_limit if self.limit is None else max(0, self.limit - self.fixed + self.pages * self.partials)
 
     def largest_within(self, n_bytes: int) -> int:
-        """Positions whose KV cache takes no more, whole pages of them."""
-        return min(n_bytes // max(1, self.page) * PAGE_TOKENS, MAX_CONTEXT)
+        """Positions that take no more, whole pages of them."""
+        return min(n_bytes // max(1, self.page + self.partials) * PAGE_TOKENS, MAX_CONTEXT)
+
+    def with_context(self, context: int) -> MemoryPlan:
+        """The same with so many positions."""
+        changed = replace(self, context=context)
+        return replace(changed, activations=self.activations + (changed.pages - self.pages) * self.partials)
 
 
 def memory_needs(
@@ -78,16 +94,19 @@ def memory_needs(
     limited_by = "the system leaves"
     if ram is not None and (limit is None or ram < limit):
         limit, limited_by = ram, "ram allows"
-    return MemoryPlan(
-        context,
+    without, with_one = (_core.activation_bytes(plan.for_core(), MAX_TOKENS, threads, n) for n in (0, PAGE_TOKENS))
+    empty = MemoryPlan(
+        0,
         weights=_core.loaded_bytes(file, plan.weight_names, sorted(plan.flat)),
         page=_core.kv_page_bytes(list(plan.caches), kv_type),
-        activations=_core.activation_bytes(plan.for_core(), MAX_TOKENS, threads, context),
+        activations=without,
         vocabulary=_vocabulary_bytes(file.header),
         process=process,
         limit=limit,
         limited_by=limited_by,
+        partials=with_one - without,
     )
+    return empty.with_context(context)
 
 
 def fitted(needs: MemoryPlan, asked: bool, path: str) -> MemoryPlan:
@@ -96,7 +115,7 @@ def fitted(needs: MemoryPlan, asked: bool, path: str) -> MemoryPlan:
     Raises MemoryLimitError with the numbers, and the largest context that fits; ContextError for more positions than there
     can be.
     """
-    fitting = needs if asked else replace(needs, context=_default_context(needs))
+    fitting = needs if asked else needs.with_context(_default_context(needs))
     if fitting.kv > fitting.kv_limit:
         raise MemoryLimitError(f"{printable(path)}: {_refusal(fitting)}")
     if needs.context > MAX_CONTEXT:
@@ -106,7 +125,7 @@ def fitted(needs: MemoryPlan, asked: bool, path: str) -> MemoryPlan:
 
 def _default_context(needs: MemoryPlan) -> int:
     """The wanted context, or what fits comfortably, or at least what fits at all."""
-    comfortable = needs.largest_within(int(needs.kv_limit * _COMFORTABLE))
+    comfortable = needs.largest_within(int(needs.room * _COMFORTABLE))
     return min(needs.context, max(comfortable, min(_SHORTEST, needs.largest_context or _SHORTEST)))
 
 
