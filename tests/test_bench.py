@@ -332,11 +332,12 @@ def test_a_real_model_within_what_the_machine_gives(model_path: Path) -> None:
 @pytest.mark.alone
 @pytest.mark.model
 def test_users_see_the_same_speed(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`generate` draws each token in the core, and decodes it. In processor time of one thread, which others do not change."""
+    """`generate` draws each token in the core, and decodes it. In processor time of one thread, which others do not change.
+    Without guesses, which can only make it faster."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     n = 32
     by_users, by_bench = [], []
-    with Model(model_path, threads=1) as model:
+    with Model(model_path, threads=1, speculation=False) as model:
         ids = bench.prompt(model.n_vocab, 64)
         never_ends = dict.fromkeys(model.tokenizer.end_ids, float("-inf"))
         for _ in range(5):
