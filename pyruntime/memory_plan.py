@@ -94,7 +94,8 @@ def memory_needs(
     limited_by = "the system leaves"
     if ram is not None and (limit is None or ram < limit):
         limit, limited_by = ram, "ram allows"
-    without, with_one = (_core.activation_bytes(plan.for_core(), MAX_TOKENS, threads, n) for n in (0, PAGE_TOKENS))
+    steps = plan.for_core()
+    without, with_one = (_core.activation_bytes(steps, MAX_TOKENS, threads, n) for n in (0, PAGE_TOKENS))
     empty = MemoryPlan(
         0,
         weights=_core.loaded_bytes(file, plan.weight_names, sorted(plan.flat)),
