@@ -204,15 +204,7 @@ struct UnsignedDot {
 };
 
 template <int kMax>
-struct SignedDot {
-    using Acc = i32x16;
-    using Operand = w8;
-    static Operand prepare(w8 w) { return w; }
-    static Acc begin(int32_t) { return set1_i32(0); }
-    template <int kStep>
-    static Acc step(Acc s, Operand w, const int8_t* x) { return dot_step(s, w, x); }
-    static i32x16 end(Acc s, int32_t) { return s; }
-};
+struct SignedDot : UnsignedDot<kMax, 0> {};
 
 template <int kMax, int kOffset>
 struct PartDot : UnsignedDot<kMax, kOffset> {

@@ -21,16 +21,8 @@ struct UnsignedDot {
 };
 
 template <int kMax>
-struct SignedDot {
-    using Acc = i32x16;
-    using Operand = w8;
-    static Operand prepare(w8 w) { return flip_top_bits(w); }
-    static Acc begin(int32_t x_sum) { return set1_i32(-128 * x_sum); }
-    template <int kStep>
-    static Acc step(Acc s, Operand w, const int8_t* x) {
-        return dot_step(s, w, x);
-    }
-    static i32x16 end(Acc s, int32_t) { return s; }
+struct SignedDot : UnsignedDot<255, 128> {
+    static w8 prepare(w8 w) { return flip_top_bits(w); }
 };
 
 // In floats, which is exact (all are integers below 2^24): vpmulld takes two slots, a conversion and an fma one each.
